@@ -1,0 +1,90 @@
+"""The settings, read once from the environment. Only `app.py` and `__main__.py` import this module.
+
+`install.sh` writes them to `DATA/.env`, and `docker-compose.yml` hands them to the container; README.md documents each
+(a test holds the two against each other).
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from clawloops.errors import SetupError
+
+
+def _setting(default: str | None, doc: str) -> Any:
+    """A field read from `CLAWLOOPS_<NAME>`; None as default makes it mandatory."""
+    return field(metadata={"default": default, "doc": doc})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    install_id: str = _setting(None, "8 hex digits in the names and labels of everything this install makes in Docker")
+    data: Path = _setting("/var/lib/clawloops", "folder of everything but workspaces; the same path inside and outside")
+    database_url: str = _setting("", "sqlite:///PATH or postgresql://USER@HOST/NAME; empty: SQLite in the data folder")
+    database_password_file: str = _setting("", "file that holds the PostgreSQL password")
+    base: str = _setting("clawloops.localhost", "host name of the dashboard; workspaces are at SLUG.ws.BASE")
+    scheme: str = _setting("http", "http (only for *.localhost) or https")
+    port: int = _setting("80", "port that browsers use")
+    edge: str = _setting("", "name of the edge container; empty: clawloops-INSTALL_ID-edge")
+    runtime_pool: ipaddress.IPv4Network = _setting("10.201.0.0/19", "addresses for member networks, a /29 each")
+    openclaw_image: str = _setting("clawloops/openclaw:latest", "image of a member's runtime")
+    runtime_memory_mb: int = _setting("2048", "memory limit of one runtime, MiB (OpenClaw peaks at about 1500)")
+    runtime_cpus: float = _setting("2", "CPU limit of one runtime, cores")
+    ollama_url: str = _setting("", "address of the bundled Ollama; empty where it was left out")
+    litellm_url: str = _setting("", "address of the bundled LiteLLM; empty where it was left out")
+    litellm_key_file: str = _setting("", "file that holds LiteLLM's internal key")
+    listen: str = _setting("127.0.0.1:8081", "address of the dashboard, behind Traefik")
+    auth_listen: str = _setting("127.0.0.1:8082", "address of ForwardAuth, for Traefik alone")
+    gateway_port: int = _setting("4000", "port of the model gateway on every member network")
+    log_level: str = _setting("info", "debug, info, warning or error")
+
+    @property
+    def origin(self) -> str:
+        """The dashboard's origin as a browser writes it: no port where it is the scheme's own."""
+        return self.origin_of(self.base)
+
+    def origin_of(self, host: str) -> str:
+        """The browser's origin of any host that this install serves."""
+        usual = 443 if self.scheme == "https" else 80
+        return f"{self.scheme}://{host}" + ("" if self.port == usual else f":{self.port}")
+
+
+_HOST = re.compile(r"^(?=.{1,200}$)([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)*[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")
+
+
+def _complete(values: dict[str, Any]) -> dict[str, Any]:
+    if not re.fullmatch(r"[0-9a-f]{8}", values["install_id"]):
+        raise SetupError("CLAWLOOPS_INSTALL_ID must be 8 hex digits; run ./install.sh, which makes one")
+    if values["scheme"] not in ("http", "https"):
+        raise SetupError("CLAWLOOPS_SCHEME must be http or https")
+    if not _HOST.match(values["base"]):
+        raise SetupError(f"CLAWLOOPS_BASE {values['base']!r} is not a host name in lower case")
+    if values["scheme"] == "http" and values["base"].rsplit(".", 1)[-1] != "localhost":
+        raise SetupError(
+            f"plain HTTP works only for *.localhost, and CLAWLOOPS_BASE is {values['base']!r}; "
+            "run ./install.sh --domain NAME, which makes a certificate"
+        )
+    values["database_url"] = values["database_url"] or f"sqlite:///{values['data']}/clawloops.db"
+    values["edge"] = values["edge"] or f"clawloops-{values['install_id']}-edge"
+    return values
+
+
+def load(environ: Mapping[str, str]) -> Settings:
+    """Read `CLAWLOOPS_*`. Raises SetupError that names the variable and what it should hold."""
+    values: dict[str, Any] = {}
+    kinds = {"int": int, "float": float, "Path": Path, "ipaddress.IPv4Network": ipaddress.IPv4Network, "str": str}
+    for each in fields(Settings):
+        name = f"CLAWLOOPS_{each.name.upper()}"
+        raw = environ.get(name) or each.metadata["default"]
+        if raw is None:
+            raise SetupError(f"{name} is not set: {each.metadata['doc']}; run ./install.sh to make the settings")
+        try:
+            values[each.name] = kinds[str(each.type)](raw)
+        except ValueError as error:
+            raise SetupError(f"{name}={raw!r} cannot be read ({error}): {each.metadata['doc']}") from error
+    return Settings(**_complete(values))

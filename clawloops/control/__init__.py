@@ -1,0 +1,1 @@
+"""The services behind the dashboard: what people may do, and its record."""

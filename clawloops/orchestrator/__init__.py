@@ -1,0 +1,1 @@
+"""Desired to actual: a pure plan, an executor, a loop."""

@@ -1,0 +1,1 @@
+"""The runtime manager: the only code that speaks to the Docker Engine."""

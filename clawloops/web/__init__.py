@@ -1,0 +1,1 @@
+"""HTTP for people: pages, sign-in, workspace hand-over, ForwardAuth and the WebSocket relay."""
