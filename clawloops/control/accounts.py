@@ -1,0 +1,135 @@
+"""People and how they prove who they are. Users are answered from memory; every change is committed first."""
+
+from __future__ import annotations
+
+import re
+import secrets
+from collections.abc import Awaitable, Callable
+
+from clawloops.clock import now_ms
+from clawloops.control.audit import Audit
+from clawloops.control.passwords import Passwords
+from clawloops.control.sessions import Sessions
+from clawloops.control.throttle import Throttle
+from clawloops.errors import BadInput, Conflict, Forbidden, NotFound, NotSignedIn
+from clawloops.model.account import Role, Session, SessionKind, User
+from clawloops.store import users
+from clawloops.store.db import Database
+
+_LOGIN = re.compile(r"^[a-z][a-z0-9._-]{1,31}$")
+
+
+class Accounts:
+    def __init__(self, db: Database, sessions: Sessions, audit: Audit) -> None:
+        self._db = db
+        self._sessions = sessions
+        self._audit = audit
+        self._passwords = Passwords()
+        self._throttle = Throttle()
+        self._users: dict[str, User] = {}
+        self.on_disabled: Callable[[str], Awaitable[None]] | None = None  # user id; set by app.py
+
+    async def load(self) -> None:
+        self._users = {user.id: user for user in await users.all(self._db)}
+
+    @property
+    def has_owner(self) -> bool:
+        return any(user.role is Role.OWNER for user in self._users.values())
+
+    def members(self) -> list[User]:
+        """Everybody, oldest first."""
+        return sorted(self._users.values(), key=lambda user: user.created_at)
+
+    def get(self, user_id: str) -> User:
+        try:
+            return self._users[user_id]
+        except KeyError:
+            raise NotFound("There is no such member. Reload the page.") from None
+
+    def user_of(self, token: str) -> tuple[User, Session] | None:
+        """Who holds this dashboard cookie, or None. Memory only."""
+        session = self._sessions.find(token, SessionKind.DASHBOARD)
+        if session is None:
+            return None
+        user = self._users.get(session.user_id)
+        return (user, session) if user is not None and user.disabled_at is None else None
+
+    async def draft(self, *, login: str, name: str, password: str, role: Role) -> User:
+        """A checked user that is not yet kept. Raises BadInput with the field that is wrong."""
+        login, name = login.strip().lower(), name.strip()
+        if not _LOGIN.match(login):
+            raise BadInput(
+                "A login has 2 to 32 characters: a letter first, then letters, digits, dots, dashes.", field="login"
+            )
+        if any(user.login == login for user in self._users.values()):
+            raise _taken(login)
+        if not 1 <= len(name) <= 80:
+            raise BadInput("Give a name of 1 to 80 characters.", field="name")
+        return User(
+            id="u" + secrets.token_hex(8),
+            login=login,
+            name=name,
+            role=role,
+            password_hash=await self._passwords.hash(password),
+            disabled_at=None,
+            created_at=now_ms(),
+        )
+
+    async def keep(self, user: User) -> None:
+        """Write a drafted user down, inside the caller's transaction. Raises BadInput when the login was taken since."""
+        try:
+            await users.add(self._db, user)
+        except Conflict:
+            raise _taken(user.login) from None
+
+    def remember(self, user: User) -> None:
+        """Take a committed user into memory: called after the transaction that made it has ended."""
+        self._users[user.id] = user
+
+    async def sign_in(self, login: str, password: str, address: str) -> tuple[User, str]:
+        """Check a password and begin a dashboard session. Raises TooManyAttempts and NotSignedIn, which say no more."""
+        login = login.strip().lower()[:64]
+        self._throttle.check(login, address)
+        user = next((each for each in self._users.values() if each.login == login), None)
+        right = await self._passwords.verify(password, user.password_hash if user else None)
+        if user is None or not right or user.disabled_at is not None:
+            self._throttle.failed(login, address)
+            await self._audit.record(user.id if user else None, "sign-in refused", login[:32], address)
+            raise NotSignedIn("That login and password do not fit. Try again, or ask your admin for a new invitation.")
+        self._throttle.succeeded(login)
+        return user, await self.begin_session(user)
+
+    async def begin_session(self, user: User) -> str:
+        token, _ = await self._sessions.issue(user.id, SessionKind.DASHBOARD)
+        await self._audit.record(user.id, "signed in", user.login)
+        return token
+
+    async def sign_out(self, session: Session) -> None:
+        await self._sessions.revoke(session)
+        await self._audit.record(session.user_id, "signed out", session.user_id)
+
+    async def disable(self, user_id: str, *, by: User) -> None:
+        """Shut a member out now: sessions, workspace sockets and the model token end, the runtime is stopped."""
+        user = self.get(user_id)
+        if user.role is Role.OWNER:
+            raise Forbidden("The owner cannot be disabled.")
+        await self._set_disabled(user, now_ms(), by)
+        await self._sessions.revoke_user(user_id)
+        if self.on_disabled is not None:
+            await self.on_disabled(user_id)
+
+    async def enable(self, user_id: str, *, by: User) -> None:
+        await self._set_disabled(self.get(user_id), None, by)
+
+    async def _set_disabled(self, user: User, at: int | None, by: User) -> None:
+        if not by.role.administers:
+            raise Forbidden("Only an admin can do this.")
+        await users.set_disabled(self._db, user.id, at)
+        fresh = await users.get(self._db, user.id)
+        if fresh is not None:
+            self._users[user.id] = fresh
+        await self._audit.record(by.id, "enabled" if at is None else "disabled", user.login)
+
+
+def _taken(login: str) -> BadInput:
+    return BadInput(f"The login {login!r} is taken. Choose another one.", field="login")
