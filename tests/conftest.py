@@ -1,0 +1,51 @@
+"""What every test shares: a time limit for each, a folder for artefacts, and the markers of `tests/run`."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Generator
+from pathlib import Path
+from types import FrameType
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+LIMIT_S = 120.0
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    for line in (
+        "limit(seconds): this test may take longer than the usual limit (also counts its fixtures)",
+        "faults: a part breaks, or its input is bad",
+        "attacks: a hostile runtime, browser or neighbour",
+        "vllm: needs a GPU with vLLM",
+    ):
+        config.addinivalue_line("markers", line)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """No test hangs: after its limit it fails with the line at which it stood, and the next one runs."""
+    marker = item.get_closest_marker("limit")
+    seconds = float(marker.args[0]) if marker else LIMIT_S
+
+    def out_of_time(signum: int, frame: FrameType | None) -> None:
+        pytest.fail(f"still running after {seconds:.0f} s")
+
+    before = signal.signal(signal.SIGALRM, out_of_time)
+    # It rings again, so that a clean-up which hangs as well is ended too.
+    signal.setitimer(signal.ITIMER_REAL, seconds, 60.0)
+    try:
+        return (yield)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+@pytest.fixture(scope="session")
+def artifacts() -> Path:
+    """Where screenshots and logs are kept after the run (not in git)."""
+    folder = Path(os.environ.get("CLAWLOOPS_TEST_ARTIFACTS") or ROOT / "artifacts")
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
