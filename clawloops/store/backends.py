@@ -1,0 +1,41 @@
+"""Rows of model backends."""
+
+from __future__ import annotations
+
+from clawloops.model.provider import Backend, BackendKind
+from clawloops.store.db import Database, Row
+
+_COLUMNS = "id, name, kind, url, provider, created_at"
+
+
+def _backend(row: Row) -> Backend:
+    return Backend(**{**row, "kind": BackendKind(row["kind"])})
+
+
+async def add(db: Database, backend: Backend) -> None:
+    """Raises Conflict when the name is taken."""
+    await db.execute(
+        f"INSERT INTO backends ({_COLUMNS}) VALUES ($1, $2, $3, $4, $5, $6)",  # noqa: S608
+        backend.id,
+        backend.name,
+        backend.kind.value,
+        backend.url,
+        backend.provider,
+        backend.created_at,
+    )
+
+
+async def get(db: Database, backend_id: str) -> Backend | None:
+    row = await db.fetchrow(f"SELECT {_COLUMNS} FROM backends WHERE id = $1", backend_id)  # noqa: S608
+    return _backend(row) if row else None
+
+
+async def all(db: Database) -> list[Backend]:
+    """Oldest first."""
+    rows = await db.fetch(f"SELECT {_COLUMNS} FROM backends ORDER BY created_at, id")  # noqa: S608
+    return [_backend(row) for row in rows]
+
+
+async def delete(db: Database, backend_id: str) -> None:
+    """Remove it with its credential and its models."""
+    await db.execute("DELETE FROM backends WHERE id = $1", backend_id)

@@ -1,0 +1,131 @@
+"""PostgreSQL: a small pool; a task keeps one connection for the length of its transaction."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+from urllib.parse import urlsplit
+
+import asyncpg
+
+from clawloops.errors import Conflict, SetupError, Unavailable
+from clawloops.store.transaction import Row, SqlDatabase
+
+POOL_SIZE = 8
+CONNECT_TIMEOUT_S = 10
+COMMAND_TIMEOUT_S = 30
+
+# What a server says while it starts, stops or is full, and what a broken connection raises.
+_NOT_NOW = (
+    OSError,
+    TimeoutError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.ConnectionDoesNotExistError,
+    asyncpg.CannotConnectNowError,
+    asyncpg.AdminShutdownError,
+    asyncpg.CrashShutdownError,
+    asyncpg.InsufficientResourcesError,
+    asyncpg.ReadOnlySQLTransactionError,
+    asyncpg.InterfaceError,
+)
+
+
+@contextlib.contextmanager
+def _errors() -> Iterator[None]:
+    """Constraint, deadlock or lost race -> Conflict; no server -> Unavailable; a mistake in the SQL stays what it is."""
+    try:
+        yield
+    except asyncpg.IntegrityConstraintViolationError as error:
+        raise Conflict(f"this clashes with what is stored already ({_what(error)}); reload and try again") from error
+    except asyncpg.TransactionRollbackError as error:
+        raise Conflict("somebody else changed this at the same moment; reload and try again") from error
+    except asyncpg.DataError:
+        raise  # a value of the wrong type is our mistake (asyncpg makes it an InterfaceError, too)
+    except _NOT_NOW as error:
+        kind = type(error).__name__
+        raise Unavailable(f"the PostgreSQL server does not answer now ({kind}); check that it runs") from error
+
+
+def _what(error: asyncpg.IntegrityConstraintViolationError) -> str:
+    """`users.login` out of PostgreSQL's own constraint name `users_login_key`: names only, for values may be private."""
+    table, name = error.table_name or "", error.constraint_name or error.column_name or ""
+    return f"{table}.{name.removeprefix(table + '_').removesuffix('_key')}"
+
+
+class Postgres(SqlDatabase[Any]):
+    """`open_postgres` makes one."""
+
+    dialect = "postgresql"
+
+    def __init__(self, pool: Any) -> None:
+        super().__init__()
+        self._pool = pool
+
+    async def _acquire(self) -> Any:
+        with _errors():
+            return await self._pool.acquire(timeout=COMMAND_TIMEOUT_S)
+
+    async def _release(self, connection: Any) -> None:
+        try:
+            await self._pool.release(connection, timeout=CONNECT_TIMEOUT_S)
+        except (asyncpg.PostgresError, *_NOT_NOW):
+            connection.terminate()  # a dead connection; the pool makes another
+
+    async def _fetch(self, connection: Any, sql: str, args: tuple[Any, ...]) -> list[Row]:
+        with _errors():
+            return [dict(row) for row in await connection.fetch(sql, *args)]
+
+    async def _execute(self, connection: Any, sql: str, args: tuple[Any, ...]) -> int:
+        with _errors():
+            status = await connection.execute(sql, *args)
+        count = status.rpartition(" ")[2]  # "UPDATE 3"; "INSERT 0 1"; "BEGIN"
+        return int(count) if count.isdigit() else 0
+
+    async def _roll_back(self, connection: Any) -> None:
+        try:
+            if connection.is_in_transaction():
+                await connection.execute("ROLLBACK")
+        except (asyncpg.PostgresError, *_NOT_NOW):
+            connection.terminate()  # the server undoes what a lost connection left open
+
+    async def close(self) -> None:
+        try:
+            await asyncio.wait_for(self._pool.close(), COMMAND_TIMEOUT_S)
+        except TimeoutError:
+            self._pool.terminate()
+
+
+async def open_postgres(url: str, *, password: str | None = None, wait_s: float = 0) -> Postgres:
+    """Connect, trying for `wait_s` seconds while the server starts. Raises SetupError with the next step."""
+    where = urlsplit(url)
+    name = f"{where.hostname or 'local socket'}{where.path}"  # never the URL itself: it may hold a password
+    until = asyncio.get_running_loop().time() + wait_s
+    while True:
+        try:
+            pool = await asyncpg.create_pool(
+                url,
+                password=password,
+                min_size=1,
+                max_size=POOL_SIZE,
+                timeout=CONNECT_TIMEOUT_S,
+                command_timeout=COMMAND_TIMEOUT_S,
+            )
+        except (asyncpg.InvalidPasswordError, asyncpg.InvalidAuthorizationSpecificationError) as error:
+            raise SetupError(f"PostgreSQL at {name} refused the user or password; check both settings") from error
+        except asyncpg.InvalidCatalogNameError as error:
+            raise SetupError(f"PostgreSQL has no database {name}; make it with createdb") from error
+        except (asyncpg.ClientConfigurationError, ValueError) as error:
+            raise SetupError(
+                f"the database address of {name} cannot be read; write postgresql://USER@HOST/NAME"
+            ) from error
+        except (*_NOT_NOW, asyncpg.PostgresError) as error:
+            if asyncio.get_running_loop().time() >= until:
+                kind = type(error).__name__
+                raise SetupError(
+                    f"PostgreSQL at {name} does not answer ({kind}); start it or correct the address"
+                ) from error
+            await asyncio.sleep(0.5)
+        else:
+            return Postgres(pool)

@@ -1,0 +1,60 @@
+"""Rows of sessions. A workspace session falls with the dashboard session it came from (a foreign key sees to it)."""
+
+from __future__ import annotations
+
+from clawloops.model.account import Session, SessionKind
+from clawloops.store.db import Database, Row
+
+
+def _session(row: Row) -> Session:
+    return Session(**{**row, "kind": SessionKind(row["kind"])})
+
+
+async def add(db: Database, session: Session) -> None:
+    """Raises Conflict when its user, runtime or parent is no more."""
+    await db.execute(
+        """INSERT INTO sessions (hash, kind, user_id, runtime_id, parent, created_at, seen_at, expires_at)
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8)""",
+        session.hash,
+        session.kind.value,
+        session.user_id,
+        session.runtime_id,
+        session.parent,
+        session.created_at,
+        session.seen_at,
+        session.expires_at,
+    )
+
+
+async def all_live(db: Database, now: int) -> list[Session]:
+    """Sessions that have not expired at `now` (Unix ms), nor their parent, of users who are not disabled; parents first."""
+    rows = await db.fetch(
+        """SELECT s.hash, s.kind, s.user_id, s.runtime_id, s.parent, s.created_at, s.seen_at, s.expires_at
+        FROM sessions s
+        JOIN users u ON u.id = s.user_id
+        LEFT JOIN sessions p ON p.hash = s.parent
+        WHERE s.expires_at > $1 AND (s.parent IS NULL OR p.expires_at > $1) AND u.disabled_at IS NULL
+        ORDER BY CASE s.kind WHEN 'dashboard' THEN 0 ELSE 1 END, s.created_at""",
+        now,
+    )
+    return [_session(row) for row in rows]
+
+
+async def touch(db: Database, session_hash: bytes, seen_at: int) -> None:
+    """Move `seen_at` forward, never back. A session that has ended meanwhile stays ended."""
+    await db.execute("UPDATE sessions SET seen_at = $1 WHERE hash = $2 AND seen_at < $1", seen_at, session_hash)
+
+
+async def delete(db: Database, session_hash: bytes) -> None:
+    """End it and the workspace sessions that came from it."""
+    await db.execute("DELETE FROM sessions WHERE hash = $1", session_hash)
+
+
+async def delete_user(db: Database, user_id: str) -> None:
+    """End all sessions of one user."""
+    await db.execute("DELETE FROM sessions WHERE user_id = $1", user_id)
+
+
+async def delete_expired(db: Database, now: int) -> int:
+    """Drop what has expired at `now`; returns how many expired by themselves (those that fell with a parent not counted)."""
+    return await db.execute("DELETE FROM sessions WHERE expires_at <= $1", now)

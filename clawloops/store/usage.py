@@ -1,0 +1,76 @@
+"""Rows of settled model calls. A call counts once, however often its journal is read."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from clawloops.model.usage import Call, Total
+from clawloops.store import meta
+from clawloops.store.db import Database, Row
+
+_COLUMNS = (
+    "id, at, user_id, runtime_id, model, backend_id, input_tokens, output_tokens, cached_tokens, reasoning_tokens, "
+    "status, first_ms, total_ms"
+)
+_WIDTH = 13
+_CHUNK = 64  # rows of one INSERT; 832 values, where SQLite takes 32766 and PostgreSQL 65535
+_SUMS = """count(*) AS calls,
+    CAST(COALESCE(sum(input_tokens), 0) AS BIGINT) AS input, CAST(COALESCE(sum(output_tokens), 0) AS BIGINT) AS output,
+    CAST(COALESCE(sum(cached_tokens), 0) AS BIGINT) AS cached,
+    CAST(COALESCE(sum(reasoning_tokens), 0) AS BIGINT) AS reasoning"""
+
+
+def _values(call: Call) -> list[Any]:
+    tokens = call.tokens
+    return [
+        *(call.id, call.at, call.user_id, call.runtime_id, call.model, call.backend_id),
+        *(tokens.input, tokens.output, tokens.cached, tokens.reasoning),
+        *(call.status, call.first_ms, call.total_ms),
+    ]
+
+
+def _total(row: Row) -> Total:
+    return Total(row["calls"], row["input"], row["output"], row["cached"], row["reasoning"])
+
+
+def _key(log: str) -> str:
+    return f"journal:{log}"
+
+
+async def settle(db: Database, calls: Sequence[Call], *, log: str, offset: int) -> None:
+    """Add the calls that are not in yet, and note how far (bytes) the journal `log` has been read: both or neither."""
+    async with db.transaction():
+        for start in range(0, len(calls), _CHUNK):
+            chunk = calls[start : start + _CHUNK]
+            rows = ", ".join(
+                "(" + ", ".join(f"${row * _WIDTH + column}" for column in range(1, _WIDTH + 1)) + ")"
+                for row in range(len(chunk))
+            )
+            await db.execute(
+                f"INSERT INTO usage ({_COLUMNS}) VALUES {rows} ON CONFLICT (id) DO NOTHING",  # noqa: S608
+                *(value for call in chunk for value in _values(call)),
+            )
+        await meta.put(db, _key(log), str(offset))
+
+
+async def offset(db: Database, log: str) -> int:
+    """Bytes of the journal `log` that are settled; 0 for one never read."""
+    return int(await meta.get(db, _key(log)) or 0)
+
+
+async def total(db: Database, user_id: str | None, since: int, until: int) -> Total:
+    """Sums for one user (None: for everybody) over calls admitted in [since, until), Unix ms."""
+    whose, args = ("", (since, until)) if user_id is None else (" AND user_id = $3", (since, until, user_id))
+    rows = await db.fetch(f"SELECT {_SUMS} FROM usage WHERE at >= $1 AND at < $2{whose}", *args)  # noqa: S608
+    return _total(rows[0])
+
+
+async def totals_by_user(db: Database, since: int, until: int) -> dict[str, Total]:
+    """Sums by user id over calls admitted in [since, until), Unix ms; users without a call are left out."""
+    rows = await db.fetch(
+        f"SELECT user_id, {_SUMS} FROM usage WHERE at >= $1 AND at < $2 GROUP BY user_id",  # noqa: S608
+        since,
+        until,
+    )
+    return {row["user_id"]: _total(row) for row in rows}
