@@ -1,0 +1,47 @@
+"""Every call to the Docker Engine that ClawLoops makes. What is not in this table is refused before it is sent.
+
+Paths are those of the Docker Engine API without the version prefix (`/v1.41`).
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+_ID = r"[A-Za-z0-9][A-Za-z0-9_.-]*"
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    method: str
+    path: str  # regular expression over the whole path
+    purpose: str
+
+
+TABLE = (
+    Call("GET", r"/version", "agree on the API version"),
+    Call("GET", r"/events", "wake the loop"),
+    Call("GET", r"/containers/json", "observe a runtime's containers, by our labels"),
+    Call("GET", rf"/containers/{_ID}/json", "exit code, OOM flag and times of a container"),
+    Call("POST", r"/containers/create", "make a runtime's container (body: spec.create_body)"),
+    Call("POST", rf"/containers/{_ID}/start", "start it"),
+    Call("POST", rf"/containers/{_ID}/kill", "SIGTERM to let it drain; SIGKILL once its drain time is over"),
+    Call("POST", rf"/containers/{_ID}/unpause", "unpause it"),
+    Call("DELETE", rf"/containers/{_ID}", "remove a container that is down; never its volume"),
+    Call("GET", rf"/networks/{_ID}", "observe a member's network"),
+    Call("POST", r"/networks/create", "make a member's network (body: networks.create)"),
+    Call("DELETE", rf"/networks/{_ID}", "remove a network that is not as it must be, or of a runtime that is gone"),
+    Call("POST", rf"/networks/{_ID}/connect", "put the edge or the runtime on it, with a fixed address"),
+    Call("POST", rf"/networks/{_ID}/disconnect", "take an endpoint off it"),
+    Call("POST", r"/volumes/create", "make a workspace volume with our labels (body: volumes.ensure)"),
+    Call("GET", r"/images/[A-Za-z0-9][A-Za-z0-9_./:@-]*/json", "is the runtime image there"),
+)
+
+_VERSION = re.compile(r"^/v\d+\.\d+(?=/)")
+_RULES = tuple((call.method, re.compile(call.path), call) for call in TABLE)
+
+
+def match(method: str, path: str) -> Call | None:
+    """The row that allows this call (path with or without version prefix, without query), or None."""
+    bare = _VERSION.sub("", path)
+    return next((call for verb, rule, call in _RULES if verb == method and rule.fullmatch(bare)), None)

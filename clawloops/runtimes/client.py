@@ -1,0 +1,92 @@
+"""The one door to the Docker Engine: bounded threads, a time limit on every call, typed errors."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import Any, TypeVar
+from urllib.parse import urlsplit
+
+import docker
+import docker.errors
+import requests
+
+from clawloops.errors import EngineRefused, EngineUnavailable
+from clawloops.runtimes import calls
+
+T = TypeVar("T")
+
+
+class EngineMissing(EngineRefused):
+    """The Engine answered 404: the thing named in the call is not there."""
+
+
+class Api(docker.APIClient):
+    """The SDK's low-level client, held to the table of calls."""
+
+    def send(self, request: requests.PreparedRequest, *args: Any, **kwargs: Any) -> requests.Response:
+        path = urlsplit(request.url or "").path
+        if calls.match(request.method or "", path) is None:
+            raise EngineRefused(f"{request.method} {path} is not in clawloops/runtimes/calls.py", status=403)
+        return super().send(request, *args, **kwargs)
+
+
+class Engine:
+    """Calls run in at most `threads` threads, and each ends within `timeout_s` seconds."""
+
+    def __init__(self, url: str = "unix:///var/run/docker.sock", *, threads: int = 8, timeout_s: int = 20) -> None:
+        self._url = url
+        self._timeout_s = timeout_s
+        self._threads = threads
+        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="engine")
+        self._api: Api | None = None
+        self._connecting = threading.Lock()
+
+    async def call(self, work: Callable[[Api], T]) -> T:
+        """Run `work(api)` in a thread. Raises EngineUnavailable, EngineMissing (404) or EngineRefused (other 4xx).
+
+        Cancelling does not stop a call that is under way: whoever comes next has to observe again.
+        """
+        return await asyncio.get_running_loop().run_in_executor(self._pool, self._run, work)
+
+    def open(self) -> Api:
+        """A connection of its own, for a stream that stays open; to be called in a thread. Raises EngineUnavailable."""
+        with _translated():
+            return Api(self._url, version="auto", timeout=self._timeout_s, max_pool_size=self._threads)
+
+    def close(self) -> None:
+        """Take no more calls. Those under way end by themselves within the time limit."""
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+    def _run(self, work: Callable[[Api], T]) -> T:
+        with self._connecting:
+            if self._api is None:  # asks the Engine for its API version, so it can fail, and is tried again then
+                self._api = self.open()
+        with _translated():
+            return work(self._api)
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    """An answer of 5xx is "does not answer": it never means that a container is gone."""
+    try:
+        yield
+    except docker.errors.APIError as error:
+        status = int(error.status_code or 500)
+        text = str(error.explanation or error).strip()
+        if status >= 500:
+            raise _unavailable(text) from error
+        kind = EngineMissing if status == 404 else EngineRefused
+        raise kind(f"the Docker Engine refused: {text}", status=status) from error
+    except (docker.errors.DockerException, requests.RequestException, OSError) as error:
+        raise _unavailable(str(error)) from error
+
+
+def _unavailable(text: str) -> EngineUnavailable:
+    return EngineUnavailable(
+        f"the Docker Engine does not answer ({text}); it is asked again by itself, and `docker info` on the host "
+        "shows whether it runs"
+    )

@@ -1,0 +1,88 @@
+"""A runtime's containers: observe by label, create, start, signal, unpause, remove. Volumes are never removed here."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from clawloops.errors import EngineRefused
+from clawloops.runtimes import names
+from clawloops.runtimes.client import Api, Engine, EngineMissing
+from clawloops.runtimes.seen import Container, State
+
+
+async def seen(engine: Engine, install_id: str, runtime_id: str) -> list[Container]:
+    """Every container that carries this install's and this runtime's labels, up or down."""
+    return await engine.call(lambda api: _seen(api, install_id, runtime_id))
+
+
+async def create(engine: Engine, name: str, body: dict[str, Any]) -> str:
+    """Make it, not started. Returns its id. EngineRefused 409: the name is taken; EngineMissing: no such image."""
+    made = await engine.call(lambda api: api.create_container_from_config(body, name))  # type: ignore[no-untyped-call]
+    return str(made["Id"])
+
+
+async def start(engine: Engine, container_id: str) -> None:
+    """Start it; one that runs already is left as it is."""
+    await engine.call(lambda api: api.start(container_id))
+
+
+async def signal(engine: Engine, container_id: str, name: str) -> None:
+    """Send SIGTERM or SIGKILL and return at once, so that a drain of minutes occupies nothing. Down already is fine."""
+    try:
+        await engine.call(lambda api: api.kill(container_id, name))
+    except EngineRefused as error:
+        if error.status not in (404, 409):
+            raise
+
+
+async def unpause(engine: Engine, container_id: str) -> None:
+    """Unpause it; one that is not paused is left as it is."""
+    try:
+        await engine.call(lambda api: api.unpause(container_id))
+    except EngineRefused as error:
+        if error.status != 409:
+            raise
+
+
+async def remove(engine: Engine, container_id: str, *, force: bool) -> None:
+    """Remove a container that is down (`force`: or dead). Gone already, or going, is fine. Its volume stays."""
+    try:
+        await engine.call(lambda api: api.remove_container(container_id, v=False, force=force))
+    except EngineMissing:
+        return
+    except EngineRefused as error:
+        if error.status != 409:
+            raise
+
+
+def _seen(api: Api, install_id: str, runtime_id: str) -> list[Container]:
+    wanted = [f"{key}={value}" for key, value in names.labels(install_id, runtime_id).items()]
+    return [
+        container
+        for row in api.containers(all=True, filters={"label": wanted})
+        if (container := _read(api, row, names.network(install_id, runtime_id))) is not None
+    ]
+
+
+def _read(api: Api, row: dict[str, Any], network: str) -> Container | None:
+    state = State(row["State"])
+    details: dict[str, Any] = {}
+    if state in (State.EXITED, State.DEAD, State.RUNNING):
+        try:
+            details = api.inspect_container(row["Id"])["State"]
+        except Exception as error:
+            if getattr(error, "status_code", None) == 404:
+                return None  # removed between the two calls
+            raise
+    endpoint = row["NetworkSettings"]["Networks"].get(network)
+    return Container(
+        id=row["Id"],
+        name=row["Names"][0].lstrip("/") if row["Names"] else "",
+        state=state,
+        spec=row["Labels"].get(names.SPEC, ""),
+        network_id=None if endpoint is None else endpoint.get("NetworkID", ""),
+        exit_code=int(details.get("ExitCode", 0)),
+        oom_killed=bool(details.get("OOMKilled", False)),
+        finished_at=str(details.get("FinishedAt", "")),
+        started_at=str(details.get("StartedAt", "")),
+    )

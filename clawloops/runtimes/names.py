@@ -1,0 +1,52 @@
+"""Names, labels and addresses of all that we make in Docker, as pure functions of install id and runtime id."""
+
+from __future__ import annotations
+
+import ipaddress
+from dataclasses import dataclass
+
+MANAGED = "clawloops.managed"
+INSTALL = "clawloops.install"
+RUNTIME = "clawloops.runtime"
+OWNER = "clawloops.owner"
+SPEC = "clawloops.spec"
+GENERATION = "clawloops.generation"
+
+
+def container(install_id: str, runtime_id: str) -> str:
+    """A member's one container. Docker refuses a second of the same name, whoever asks for it."""
+    return f"clawloops-{install_id}-u-{runtime_id}"
+
+
+def network(install_id: str, runtime_id: str) -> str:
+    return f"clawloops-{install_id}-u-{runtime_id}"
+
+
+def volume(install_id: str, runtime_id: str) -> str:
+    return f"clawloops-{install_id}-ws-{runtime_id}"
+
+
+def runtime_of(name: str, install_id: str) -> str | None:
+    """The runtime id in a container or network name of this install; None for any other name."""
+    start = container(install_id, "")
+    return name[len(start) :] if name.startswith(start) and len(name) > len(start) else None
+
+
+def labels(install_id: str, runtime_id: str) -> dict[str, str]:
+    """The labels that make a container, network or volume ours; only what carries all three is ever touched."""
+    return {MANAGED: "true", INSTALL: install_id, RUNTIME: runtime_id}
+
+
+@dataclass(frozen=True, slots=True)
+class Addresses:
+    """Who has which IPv4 address on a member's network."""
+
+    gateway: str  # named in IPAM, but no interface ever has it (inhibit_ipv4)
+    edge: str
+    runtime: str
+
+
+def addresses(subnet: str) -> Addresses:
+    """The three addresses of a member's /29, given in CIDR notation. ValueError when it is no IPv4 network."""
+    first = ipaddress.IPv4Network(subnet).network_address
+    return Addresses(gateway=str(first + 1), edge=str(first + 2), runtime=str(first + 3))

@@ -1,0 +1,103 @@
+"""OpenClaw's configuration file as a pure function of a runtime, the install and the model list.
+
+The format is OpenClaw's (`docs/gateway/configuration-reference.md` inside the npm package); every key here was tried
+with the pinned version, and a change of version checks them again.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from clawloops.model.provider import Model
+from clawloops.model.runtime import Runtime
+from clawloops.runtimes import names
+from clawloops.runtimes.spec import GATEWAY_HOST, PORT, SECRET_DIR, Install
+
+CONTROL_USER = "clawloops-control"  # the control plane itself, when it asks a runtime whether it is idle
+TOKEN_FILE = "model-token"  # noqa: S105
+CONTROL_UI = "/opt/openclaw/node_modules/openclaw/dist/control-ui"  # inside the image; images/openclaw/Dockerfile
+
+
+def render(runtime: Runtime, install: Install, models: Sequence[Model]) -> dict[str, Any]:
+    """The configuration. `models` may be empty: OpenClaw boots without one and gets the list while it runs."""
+    default = next((model for model in models if model.is_default), models[0] if models else None)
+    config: dict[str, Any] = {
+        "gateway": _gateway(runtime, install),
+        "secrets": {
+            "providers": {
+                "clawloops": {"source": "file", "path": f"{SECRET_DIR}/{TOKEN_FILE}", "mode": "singleValue"},
+            }
+        },
+        "models": {
+            "mode": "replace",
+            "catalogRefresh": {"enabled": False},
+            "providers": {
+                "clawloops": {
+                    "baseUrl": f"http://{GATEWAY_HOST}:{install.gateway_port}/v1",
+                    "api": "openai-completions",
+                    "apiKey": {"source": "file", "provider": "clawloops", "id": "value"},
+                    "models": [_model(model) for model in models],
+                }
+            },
+        },
+        "plugins": {
+            "allow": ["memory-core", "canvas", "device-pair", "admin-http-rpc"],
+            "entries": {"admin-http-rpc": {"enabled": True}},
+        },
+        "browser": {"enabled": False},
+        "discovery": {"mdns": {"mode": "off"}},
+        "update": {"checkOnStart": False},
+        "telemetry": {"enabled": False},
+    }
+    if default:
+        config["agents"] = {"defaults": {"model": {"primary": f"clawloops/{default.name}"}}}
+    return config
+
+
+def text(config: dict[str, Any]) -> str:
+    """The bytes of the file: stable for equal configurations, so that a difference is a change."""
+    return json.dumps(config, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
+
+
+def _gateway(runtime: Runtime, install: Install) -> dict[str, Any]:
+    people = [runtime.owner, CONTROL_USER]
+    gateway: dict[str, Any] = {
+        "mode": "local",
+        "bind": "lan",
+        "port": PORT,
+        "trustedProxies": [names.addresses(runtime.subnet).edge],
+        "auth": {
+            "mode": "trusted-proxy",
+            "identityScopes": {who: ["operator.admin"] for who in people},
+            "trustedProxy": {
+                "userHeader": "x-clawloops-user",
+                "requiredHeaders": ["x-forwarded-proto", "x-forwarded-host"],
+                "allowUsers": people,
+                "deviceAutoApprove": {"enabled": True},
+            },
+        },
+        "controlUi": {
+            "root": CONTROL_UI,
+            "allowedOrigins": [install.origin(runtime.slug)],
+            "communityInvite": False,
+            "automaticallyFetchFavicons": False,
+        },
+        "terminal": {"enabled": False},
+        "nodes": {"pairing": {"autoApproveLocal": False, "sshVerify": False}},
+    }
+    if install.scheme == "https":  # OpenClaw refuses a publicOrigin of plain http with a port
+        gateway["publicOrigin"] = install.origin(runtime.slug)
+    return gateway
+
+
+def _model(model: Model) -> dict[str, Any]:
+    return {
+        "id": model.name,
+        "name": model.name,
+        "input": ["text"],
+        "contextWindow": model.context_window,
+        "maxTokens": model.max_tokens,
+        "compat": {"supportsUsageInStreaming": True, "maxTokensField": "max_tokens"},
+    }

@@ -1,0 +1,45 @@
+"""What one look at Docker showed, as plain data. Never stored, and never written from what was merely asked for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class State(StrEnum):
+    """A container's state as the Engine names it (Engine API, `State.Status`)."""
+
+    CREATED = "created"
+    RUNNING = "running"
+    PAUSED = "paused"
+    RESTARTING = "restarting"
+    REMOVING = "removing"
+    EXITED = "exited"
+    DEAD = "dead"
+
+    @property
+    def up(self) -> bool:
+        """Whether a process of it exists; a paused one does."""
+        return self in (State.RUNNING, State.PAUSED, State.RESTARTING)
+
+
+@dataclass(frozen=True, slots=True)
+class Container:
+    id: str
+    name: str  # without the slash that the Engine puts before it
+    state: State
+    spec: str  # the `clawloops.spec` label, "" when there is none
+    network_id: str | None  # the network that stands behind ours in its settings; None: it is not on it, "": not yet
+    exit_code: int = 0
+    oom_killed: bool = False
+    finished_at: str = ""  # the Engine's own text; used only to tell one exit from the next
+    started_at: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Network:
+    id: str
+    ours: bool  # carries this install's and this runtime's labels
+    exact: bool  # subnet, gateway, internal and inhibit_ipv4 are as they must be
+    edge: bool  # the edge container is on it, with its fixed address
+    members: tuple[str, ...] = ()  # ids of the running containers on it

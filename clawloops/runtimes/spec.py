@@ -1,0 +1,148 @@
+"""The hardened create body of a runtime, as a pure function of its row and the install. Nothing else makes one.
+
+Field names are those of the Docker Engine API 1.41, `POST /containers/create`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from clawloops.model.runtime import Runtime
+from clawloops.runtimes import names
+
+PORT = 18789  # OpenClaw's own
+DRAIN_S = 330  # OpenClaw drains a running turn for up to 315 s after SIGTERM
+GATEWAY_HOST = "clawloops-gateway"
+CONFIG_DIR = "/etc/openclaw"
+SECRET_DIR = "/run/clawloops"  # noqa: S105
+HOME = "/home/node"
+AUTH_ADDRESS = "http://127.0.0.1:8082/forward-auth"
+
+_ENV = {
+    "HOME": HOME,
+    "OPENCLAW_STATE_DIR": f"{HOME}/.openclaw",
+    "OPENCLAW_CONFIG_PATH": f"{CONFIG_DIR}/openclaw.json",
+    "OPENCLAW_CONFIG_READONLY": "1",
+    "OPENCLAW_NO_RESPAWN": "1",
+    "OPENCLAW_OFFLINE": "1",
+    "OPENCLAW_NO_AUTO_UPDATE": "1",
+    "OPENCLAW_DISABLE_BONJOUR": "1",
+    "DO_NOT_TRACK": "1",
+    "NODE_ENV": "production",
+    "NODE_OPTIONS": "--max-old-space-size=768 --max-semi-space-size=16",
+    "MALLOC_ARENA_MAX": "2",
+}
+"""What OpenClaw needs whatever the image. NODE_COMPILE_CACHE and the command belong to the image."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Install:
+    """What all runtimes of one install share."""
+
+    install_id: str
+    data: str  # absolute path of DATA, the same on the host and in the control plane
+    edge: str  # name of the edge container
+    image: str  # OpenClaw's image, by exact tag
+    memory_mb: int = 2048
+    cpus: float = 2.0
+    gateway_port: int = 4000
+    base: str = "clawloops.localhost"
+    scheme: str = "http"
+    port: int = 80  # the one that browsers use
+
+    def host(self, slug: str) -> str:
+        """The workspace's host name."""
+        return f"{slug}.ws.{self.base}"
+
+    def origin(self, slug: str) -> str:
+        """The workspace's origin exactly as a browser writes it: no port where it is the scheme's own."""
+        usual = 443 if self.scheme == "https" else 80
+        return f"{self.scheme}://{self.host(slug)}" + ("" if self.port == usual else f":{self.port}")
+
+
+def create_body(runtime: Runtime, install: Install) -> dict[str, Any]:
+    """The whole body, with the hash of all the rest in its `clawloops.spec` label."""
+    network = names.network(install.install_id, runtime.id)
+    address = names.addresses(runtime.subnet)
+    body: dict[str, Any] = {
+        "Image": install.image,
+        # Fixed: after SIGKILL, OpenClaw's owner lease keeps a new host name out for up to 300 s.
+        "Hostname": f"oc-{runtime.id}",
+        "User": "1000:1000",
+        "Env": [f"{name}={value}" for name, value in _ENV.items()],
+        "Labels": _labels(runtime, install, network),
+        "Healthcheck": {"Test": ["NONE"]},
+        "StopSignal": "SIGTERM",
+        "StopTimeout": DRAIN_S,
+        "HostConfig": _host_config(runtime, install, network, address),
+        "NetworkingConfig": {"EndpointsConfig": {network: {"IPAMConfig": {"IPv4Address": address.runtime}}}},
+    }
+    body["Labels"][names.SPEC] = _hash(body)
+    return body
+
+
+def spec_hash(body: Mapping[str, Any]) -> str:
+    """The hash that a create body carries: a container with another one is not what we want now."""
+    return str(body["Labels"][names.SPEC])
+
+
+def _hash(body: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(body, sort_keys=True, separators=(",", ":")).encode()).hexdigest()[:32]
+
+
+def _host_config(runtime: Runtime, install: Install, network: str, address: names.Addresses) -> dict[str, Any]:
+    folder = f"{install.data}/runtimes/{runtime.id}"
+    return {
+        "NetworkMode": network,
+        "ReadonlyRootfs": True,
+        "Tmpfs": {"/tmp": "rw,noexec,nosuid,nodev,size=512m,mode=1777"},  # noqa: S108
+        "CapDrop": ["ALL"],
+        "SecurityOpt": ["no-new-privileges:true"],
+        "Privileged": False,
+        "PidsLimit": 512,
+        "Memory": install.memory_mb * 1024 * 1024,
+        "NanoCpus": int(install.cpus * 1_000_000_000),
+        "Init": True,
+        "IpcMode": "private",
+        # Directories, because a bind of a single file would break the atomic replace. As `Mounts` and not `Binds`:
+        # a source that is missing is then refused, and not made by the Engine as an empty folder of root.
+        "Mounts": [
+            {"Type": "bind", "Source": f"{folder}/config", "Target": CONFIG_DIR, "ReadOnly": True},
+            {"Type": "bind", "Source": f"{folder}/secret", "Target": SECRET_DIR, "ReadOnly": True},
+            {"Type": "volume", "Source": names.volume(install.install_id, runtime.id), "Target": HOME},
+        ],
+        "Dns": [address.edge],
+        "ExtraHosts": [f"{GATEWAY_HOST}:{address.edge}"],
+        "LogConfig": {"Type": "json-file", "Config": {"max-size": "10m", "max-file": "3"}},
+        "RestartPolicy": {"Name": "no"},
+    }
+
+
+def _labels(runtime: Runtime, install: Install, network: str) -> dict[str, str]:
+    route = f"cl-{runtime.id}"
+    router, auth = f"traefik.http.routers.{route}", f"traefik.http.middlewares.{route}-auth.forwardauth"
+    labels = {
+        **names.labels(install.install_id, runtime.id),
+        names.OWNER: runtime.owner,
+        names.GENERATION: str(runtime.generation),
+        "traefik.enable": "true",
+        "traefik.docker.network": network,
+        f"{router}.rule": f"Host(`{install.host(runtime.slug)}`)",
+        f"{router}.priority": "100",
+        f"{router}.entrypoints": "websecure" if install.scheme == "https" else "web",
+        f"{router}.service": route,
+        f"{router}.middlewares": f"{route}-auth",
+        f"{auth}.address": f"{AUTH_ADDRESS}/{runtime.id}",
+        # Traefik strips the client's copies of exactly these, and sets what ForwardAuth answered.
+        f"{auth}.authResponseHeaders": "X-Clawloops-User,X-OpenClaw-Scopes,Authorization,Cookie",
+        # Traefik writes X-Forwarded-* of the auth call itself; the client's are never believed.
+        f"{auth}.trustForwardHeader": "false",
+        f"traefik.http.services.{route}.loadbalancer.server.port": str(PORT),
+    }
+    if install.scheme == "https":
+        labels[f"{router}.tls"] = "true"
+    return labels
