@@ -1,0 +1,36 @@
+"""Whether OpenClaw is ready. Unknown paths answer 200 with the UI, so the JSON is what counts."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Awaitable, Callable
+
+import aiohttp
+
+from clawloops.runtimes.spec import PORT
+
+Probe = Callable[[str], Awaitable[bool]]
+"""Takes the runtime's IPv4 address; True once it is ready. Never raises."""
+
+
+def started(body: bytes) -> bool:
+    """Whether `/startupz` says "started", not "starting" or "draining" (OpenClaw, docs/gateway/health.md)."""
+    try:
+        answer = json.loads(body)
+    except ValueError:
+        return False
+    return isinstance(answer, dict) and answer.get("status") == "started"
+
+
+def over(session: aiohttp.ClientSession, *, timeout_s: float = 2.0) -> Probe:
+    """A probe through `session`, which has to live in the edge's network namespace."""
+    limit = aiohttp.ClientTimeout(total=timeout_s)
+
+    async def probe(address: str) -> bool:
+        try:
+            async with session.get(f"http://{address}:{PORT}/startupz", timeout=limit, allow_redirects=False) as answer:
+                return answer.status == 200 and started(await answer.content.read(4096))
+        except (TimeoutError, aiohttp.ClientError, OSError):
+            return False
+
+    return probe
