@@ -6,7 +6,9 @@ from clawloops.model.audit import AuditEntry
 from clawloops.store.db import Database
 
 
-async def add(db: Database, at: int, actor: str | None, action: str, subject: str, detail: str) -> None:
+async def add(  # noqa: PLR0917
+    db: Database, at: int, actor: str | None, action: str, subject: str, detail: str
+) -> None:
     """`at` is Unix ms; see AuditEntry for the rest."""
     await db.execute(
         "INSERT INTO audit (at, actor, action, subject, detail) VALUES ($1, $2, $3, $4, $5)",

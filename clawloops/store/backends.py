@@ -15,7 +15,7 @@ def _backend(row: Row) -> Backend:
 async def add(db: Database, backend: Backend) -> None:
     """Raises Conflict when the name is taken."""
     await db.execute(
-        f"INSERT INTO backends ({_COLUMNS}) VALUES ($1, $2, $3, $4, $5, $6)",  # noqa: S608
+        f"INSERT INTO backends ({_COLUMNS}) VALUES ($1, $2, $3, $4, $5, $6)",
         backend.id,
         backend.name,
         backend.kind.value,
@@ -26,13 +26,13 @@ async def add(db: Database, backend: Backend) -> None:
 
 
 async def get(db: Database, backend_id: str) -> Backend | None:
-    row = await db.fetchrow(f"SELECT {_COLUMNS} FROM backends WHERE id = $1", backend_id)  # noqa: S608
+    row = await db.fetchrow(f"SELECT {_COLUMNS} FROM backends WHERE id = $1", backend_id)
     return _backend(row) if row else None
 
 
 async def all(db: Database) -> list[Backend]:
     """Oldest first."""
-    rows = await db.fetch(f"SELECT {_COLUMNS} FROM backends ORDER BY created_at, id")  # noqa: S608
+    rows = await db.fetch(f"SELECT {_COLUMNS} FROM backends ORDER BY created_at, id")
     return [_backend(row) for row in rows]
 
 

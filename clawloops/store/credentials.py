@@ -24,7 +24,7 @@ def _sealed(row: Row) -> Sealed:
 
 
 async def put(db: Database, backend_id: str, sealed: Sealed) -> None:
-    """Set or replace the backend's credential. Raises Conflict unless a replacement has a new id or a higher version."""
+    """Set or replace. Raises Conflict unless a replacement has a new id or a higher version."""
     changed = await db.execute(
         """INSERT INTO credentials (backend_id, id, version, key_id, wrapped, nonce, ciphertext)
         VALUES ($1, $2, $3, $4, $5, $6, $7)
@@ -44,13 +44,13 @@ async def put(db: Database, backend_id: str, sealed: Sealed) -> None:
 
 
 async def get(db: Database, backend_id: str) -> Sealed | None:
-    row = await db.fetchrow(f"SELECT {_COLUMNS} FROM credentials WHERE backend_id = $1", backend_id)  # noqa: S608
+    row = await db.fetchrow(f"SELECT {_COLUMNS} FROM credentials WHERE backend_id = $1", backend_id)
     return _sealed(row) if row else None
 
 
 async def all(db: Database) -> dict[str, Sealed]:
     """Every credential by the id of its backend."""
-    rows = await db.fetch(f"SELECT backend_id, {_COLUMNS} FROM credentials")  # noqa: S608
+    rows = await db.fetch(f"SELECT backend_id, {_COLUMNS} FROM credentials")
     return {row["backend_id"]: _sealed(row) for row in rows}
 
 

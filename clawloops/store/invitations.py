@@ -15,7 +15,7 @@ def _invitation(row: Row) -> Invitation:
 
 async def add(db: Database, invitation: Invitation) -> None:
     await db.execute(
-        f"INSERT INTO invitations ({_COLUMNS}) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",  # noqa: S608
+        f"INSERT INTO invitations ({_COLUMNS}) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
         invitation.id,
         invitation.token_hash,
         invitation.role.value,
@@ -29,13 +29,13 @@ async def add(db: Database, invitation: Invitation) -> None:
 
 
 async def by_token(db: Database, token_hash: bytes) -> Invitation | None:
-    row = await db.fetchrow(f"SELECT {_COLUMNS} FROM invitations WHERE token_hash = $1", token_hash)  # noqa: S608
+    row = await db.fetchrow(f"SELECT {_COLUMNS} FROM invitations WHERE token_hash = $1", token_hash)
     return _invitation(row) if row else None
 
 
 async def all(db: Database) -> list[Invitation]:
     """Newest first."""
-    rows = await db.fetch(f"SELECT {_COLUMNS} FROM invitations ORDER BY created_at DESC, id")  # noqa: S608
+    rows = await db.fetch(f"SELECT {_COLUMNS} FROM invitations ORDER BY created_at DESC, id")
     return [_invitation(row) for row in rows]
 
 
@@ -43,7 +43,7 @@ async def claim(db: Database, invitation_id: str, now: int) -> Invitation:
     """Use it up at `now` (Unix ms). Raises Gone when it was used, has expired or was withdrawn."""
     row = await db.fetchrow(
         f"""UPDATE invitations SET used_at = $1
-        WHERE id = $2 AND used_at IS NULL AND expires_at > $1 RETURNING {_COLUMNS}""",  # noqa: S608
+        WHERE id = $2 AND used_at IS NULL AND expires_at > $1 RETURNING {_COLUMNS}""",
         now,
         invitation_id,
     )

@@ -1,13 +1,14 @@
 """Bring a database to this program's schema, or leave it exactly as it was.
 
-A migration is a file `NNNN_name.sql`, numbered from 0001 without a gap, written in PostgreSQL's spelling, and never changed
-once it was released: each is applied once, in a transaction of its own, and its SHA-256 is kept. For SQLite two type names
-are translated (`BYTEA`, and `BIGSERIAL PRIMARY KEY`). Statements end with `;` (not inside quotes or comments); there are no
-triggers and no function bodies.
+A migration is a file `NNNN_name.sql`, numbered from 0001 without a gap, written in PostgreSQL's spelling, and never
+changed once it was released: each is applied once, in a transaction of its own, and its SHA-256 is kept. For SQLite two
+type names are translated (`BYTEA`, and `BIGSERIAL PRIMARY KEY`). Statements end with `;` (not inside quotes or
+comments); there are no triggers and no function bodies.
 """
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import re
 import time
@@ -17,12 +18,13 @@ from importlib import resources
 from importlib.abc import Traversable
 from pathlib import Path
 
-from clawloops.errors import ClawLoopsError, SetupError
+from clawloops.errors import SetupError
 from clawloops.store.db import Database
+from clawloops.store.postgres import Postgres
 from clawloops.store.sqlite import Sqlite
 
 _LOCK = 0x636C6177  # any fixed number; PostgreSQL's lock against two programs that migrate at once
-_TOKEN = re.compile(r"'(?:[^']|'')*'|\"[^\"]*\"|--[^\n]*|;|[^'\";-]+|.", re.DOTALL)
+_PIECE = re.compile(r"'(?:[^']|'')*'|\"[^\"]*\"|--[^\n]*|;|[^'\";-]+|.", re.DOTALL)
 _SQLITE_TYPES = (
     (re.compile(r"\bBYTEA\b"), "BLOB"),
     (re.compile(r"\bBIGSERIAL PRIMARY KEY\b"), "INTEGER PRIMARY KEY AUTOINCREMENT"),
@@ -42,20 +44,20 @@ class Migration:
     def statements(self, dialect: str) -> list[str]:
         """Its statements, without comments, in the spelling of the dialect."""
         found = [""]
-        for token in _TOKEN.findall(self.text):
-            if token == ";":
+        for piece in _PIECE.findall(self.text):
+            if piece == ";":
                 found.append("")
-            elif not token.startswith("--"):
-                found[-1] += token if dialect != "sqlite" else _for_sqlite(token)
+            elif not piece.startswith("--"):
+                found[-1] += piece if dialect != "sqlite" else _for_sqlite(piece)
         return [statement.strip() for statement in found if statement.strip()]
 
 
-def _for_sqlite(token: str) -> str:
-    if token[0] in "'\"":
-        return token
+def _for_sqlite(piece: str) -> str:
+    if piece[0] in "'\"":
+        return piece
     for name, spelling in _SQLITE_TYPES:
-        token = name.sub(spelling, token)
-    return token
+        piece = name.sub(spelling, piece)
+    return piece
 
 
 def shipped(folder: Traversable | None = None) -> list[Migration]:
@@ -71,10 +73,20 @@ def shipped(folder: Traversable | None = None) -> list[Migration]:
 async def migrate(db: Database, *, backup_dir: Path, migrations: Sequence[Migration] | None = None) -> list[int]:
     """Apply what is missing and return the numbers applied; a SQLite file that holds a schema is backed up before.
 
-    Raises SetupError: the schema is newer than this program, a migration was changed after its release, the backup cannot
-    be written, or a migration fails (the schema then stays at the one before, and the text names the backup).
+    Raises SetupError: the schema is newer than this program, a migration was changed after its release, the backup
+    cannot be written, or a migration fails (the schema then stays at the one before, and the text names the backup).
     """
     known = shipped() if migrations is None else list(migrations)
+    if not isinstance(db, Postgres):
+        return await _migrate(db, known, backup_dir)
+    limit, db.timeout_s = db.timeout_s, None  # a large table takes its time
+    try:
+        return await _migrate(db, known, backup_dir)
+    finally:
+        db.timeout_s = limit
+
+
+async def _migrate(db: Database, known: Sequence[Migration], backup_dir: Path) -> list[int]:
     await _prepare(db)
     missing = known[await _check(db, known) :]
     if not missing:
@@ -118,12 +130,17 @@ async def _back_up(db: Database, folder: Path, schema: int) -> Path | None:
     if not isinstance(db, Sqlite) or schema == 0:
         return None  # an empty file needs none; PostgreSQL is backed up by pg_dump (docs/operations.md)
     try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        await asyncio.to_thread(folder.mkdir, mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
         raise SetupError(f"the backup folder {folder} cannot be made ({error.strerror}); check its owner") from error
     target = folder / f"{db.path.stem}-schema{schema}-{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}.db"
     await db.back_up(target)
     return target
+
+
+async def _check_references(db: Database) -> None:
+    if db.dialect == "sqlite" and (broken := await db.fetch("PRAGMA foreign_key_check")):
+        raise SetupError(f"{len(broken)} rows of {broken[0]['table']} would refer to nothing")
 
 
 async def _apply(db: Database, migration: Migration, backup: Path | None) -> bool:
@@ -135,8 +152,7 @@ async def _apply(db: Database, migration: Migration, backup: Path | None) -> boo
                 return False
             for statement in migration.statements(db.dialect):
                 await db.execute(statement)
-            if db.dialect == "sqlite" and (broken := await db.fetch("PRAGMA foreign_key_check")):
-                raise SetupError(f"{len(broken)} rows of {broken[0]['table']} would refer to nothing")
+            await _check_references(db)
             await db.execute(
                 "INSERT INTO schema_migrations (number, name, sha256, applied_at) VALUES ($1, $2, $3, $4)",
                 migration.number,

@@ -16,7 +16,7 @@ def _model(row: Row) -> Model:
 async def add(db: Database, model: Model) -> None:
     """Raises Conflict when the name is taken, the backend is gone, or there is another default."""
     await db.execute(
-        f"INSERT INTO models ({_COLUMNS}) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",  # noqa: S608
+        f"INSERT INTO models ({_COLUMNS}) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
         model.id,
         model.name,
         model.backend_id,
@@ -30,13 +30,13 @@ async def add(db: Database, model: Model) -> None:
 
 async def all(db: Database) -> list[Model]:
     """The default first, then by name."""
-    models = [_model(row) for row in await db.fetch(f"SELECT {_COLUMNS} FROM models")]  # noqa: S608
+    models = [_model(row) for row in await db.fetch(f"SELECT {_COLUMNS} FROM models")]
     return sorted(models, key=lambda model: (not model.is_default, model.name))  # here: databases collate differently
 
 
 async def by_name(db: Database, name: str) -> Model | None:
     """The exact name, case and all."""
-    row = await db.fetchrow(f"SELECT {_COLUMNS} FROM models WHERE name = $1", name)  # noqa: S608
+    row = await db.fetchrow(f"SELECT {_COLUMNS} FROM models WHERE name = $1", name)
     return _model(row) if row else None
 
 

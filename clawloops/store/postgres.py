@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 from urllib.parse import urlsplit
 
-import asyncpg
+import asyncpg  # type: ignore[import-untyped]
 
 from clawloops.errors import Conflict, SetupError, Unavailable
 from clawloops.store.transaction import Row, SqlDatabase
@@ -28,28 +28,28 @@ _NOT_NOW = (
     asyncpg.CrashShutdownError,
     asyncpg.InsufficientResourcesError,
     asyncpg.ReadOnlySQLTransactionError,
-    asyncpg.InterfaceError,
+    asyncpg.QueryCanceledError,
 )
 
 
 @contextlib.contextmanager
 def _errors() -> Iterator[None]:
-    """Constraint, deadlock or lost race -> Conflict; no server -> Unavailable; a mistake in the SQL stays what it is."""
+    """Constraint, deadlock, lost race -> Conflict; no server -> Unavailable; a mistake in the SQL stays what it is."""
     try:
         yield
     except asyncpg.IntegrityConstraintViolationError as error:
         raise Conflict(f"this clashes with what is stored already ({_what(error)}); reload and try again") from error
     except asyncpg.TransactionRollbackError as error:
         raise Conflict("somebody else changed this at the same moment; reload and try again") from error
-    except asyncpg.DataError:
-        raise  # a value of the wrong type is our mistake (asyncpg makes it an InterfaceError, too)
-    except _NOT_NOW as error:
+    except (*_NOT_NOW, asyncpg.InterfaceError) as error:
+        if isinstance(error, asyncpg.InterfaceError) and "clos" not in str(error):
+            raise  # a wrong type or number of values is our mistake; a closed connection or pool is not
         kind = type(error).__name__
         raise Unavailable(f"the PostgreSQL server does not answer now ({kind}); check that it runs") from error
 
 
 def _what(error: asyncpg.IntegrityConstraintViolationError) -> str:
-    """`users.login` out of PostgreSQL's own constraint name `users_login_key`: names only, for values may be private."""
+    """`users.login` out of PostgreSQL's own name `users_login_key`: names only, for values may be private."""
     table, name = error.table_name or "", error.constraint_name or error.column_name or ""
     return f"{table}.{name.removeprefix(table + '_').removesuffix('_key')}"
 
@@ -62,6 +62,7 @@ class Postgres(SqlDatabase[Any]):
     def __init__(self, pool: Any) -> None:
         super().__init__()
         self._pool = pool
+        self.timeout_s: float | None = COMMAND_TIMEOUT_S  # of one statement; None while migrations run
 
     async def _acquire(self) -> Any:
         with _errors():
@@ -70,24 +71,24 @@ class Postgres(SqlDatabase[Any]):
     async def _release(self, connection: Any) -> None:
         try:
             await self._pool.release(connection, timeout=CONNECT_TIMEOUT_S)
-        except (asyncpg.PostgresError, *_NOT_NOW):
+        except (asyncpg.PostgresError, asyncpg.InterfaceError, *_NOT_NOW):
             connection.terminate()  # a dead connection; the pool makes another
 
     async def _fetch(self, connection: Any, sql: str, args: tuple[Any, ...]) -> list[Row]:
         with _errors():
-            return [dict(row) for row in await connection.fetch(sql, *args)]
+            return [dict(row) for row in await connection.fetch(sql, *args, timeout=self.timeout_s)]
 
     async def _execute(self, connection: Any, sql: str, args: tuple[Any, ...]) -> int:
         with _errors():
-            status = await connection.execute(sql, *args)
+            status = await connection.execute(sql, *args, timeout=self.timeout_s)
         count = status.rpartition(" ")[2]  # "UPDATE 3"; "INSERT 0 1"; "BEGIN"
         return int(count) if count.isdigit() else 0
 
     async def _roll_back(self, connection: Any) -> None:
         try:
             if connection.is_in_transaction():
-                await connection.execute("ROLLBACK")
-        except (asyncpg.PostgresError, *_NOT_NOW):
+                await connection.execute("ROLLBACK", timeout=CONNECT_TIMEOUT_S)
+        except (asyncpg.PostgresError, asyncpg.InterfaceError, *_NOT_NOW):
             connection.terminate()  # the server undoes what a lost connection left open
 
     async def close(self) -> None:
@@ -110,7 +111,6 @@ async def open_postgres(url: str, *, password: str | None = None, wait_s: float 
                 min_size=1,
                 max_size=POOL_SIZE,
                 timeout=CONNECT_TIMEOUT_S,
-                command_timeout=COMMAND_TIMEOUT_S,
             )
         except (asyncpg.InvalidPasswordError, asyncpg.InvalidAuthorizationSpecificationError) as error:
             raise SetupError(f"PostgreSQL at {name} refused the user or password; check both settings") from error
@@ -120,7 +120,7 @@ async def open_postgres(url: str, *, password: str | None = None, wait_s: float 
             raise SetupError(
                 f"the database address of {name} cannot be read; write postgresql://USER@HOST/NAME"
             ) from error
-        except (*_NOT_NOW, asyncpg.PostgresError) as error:
+        except (*_NOT_NOW, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
             if asyncio.get_running_loop().time() >= until:
                 kind = type(error).__name__
                 raise SetupError(

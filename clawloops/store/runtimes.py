@@ -9,7 +9,7 @@ from clawloops.model.runtime import Runtime, Want
 from clawloops.store.db import Database, Row
 
 _COLUMNS = "id, owner, slug, want, subnet, generation, token_hash, version, failures, failure, retry_at, created_at"
-_SELECT = f"SELECT {_COLUMNS} FROM runtimes"  # noqa: S608
+_SELECT = f"SELECT {_COLUMNS} FROM runtimes"
 
 
 def _runtime(row: Row) -> Runtime:
@@ -24,7 +24,7 @@ async def _one(db: Database, sql: str, *args: Any) -> Runtime | None:
 async def add(db: Database, runtime: Runtime) -> None:
     """Raises Conflict when the owner has one already, or the slug or subnet is taken (its text names the column)."""
     await db.execute(
-        f"INSERT INTO runtimes ({_COLUMNS}) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)",  # noqa: S608
+        f"INSERT INTO runtimes ({_COLUMNS}) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)",
         runtime.id,
         runtime.owner,
         runtime.slug,
@@ -67,7 +67,7 @@ async def set_want(db: Database, runtime: Runtime, want: Want) -> Runtime:
     changed = await _one(
         db,
         f"""UPDATE runtimes SET want = $1, version = version + 1
-        WHERE id = $2 AND version = $3 RETURNING {_COLUMNS}""",  # noqa: S608
+        WHERE id = $2 AND version = $3 RETURNING {_COLUMNS}""",
         want.value,
         runtime.id,
         runtime.version,
@@ -83,7 +83,7 @@ async def new_generation(db: Database, runtime_id: str, token_hash: bytes) -> Ru
         await _one(
             db,
             f"""UPDATE runtimes SET generation = generation + 1, token_hash = $1, version = version + 1
-            WHERE id = $2 RETURNING {_COLUMNS}""",  # noqa: S608
+            WHERE id = $2 RETURNING {_COLUMNS}""",
             token_hash,
             runtime_id,
         )
@@ -96,7 +96,7 @@ async def set_failure(db: Database, runtime_id: str, failures: int, failure: str
         await _one(
             db,
             f"""UPDATE runtimes SET failures = $1, failure = $2, retry_at = $3, version = version + 1
-            WHERE id = $4 RETURNING {_COLUMNS}""",  # noqa: S608
+            WHERE id = $4 RETURNING {_COLUMNS}""",
             failures,
             failure,
             retry_at,

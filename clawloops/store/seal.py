@@ -1,9 +1,9 @@
 """Sealed secrets: they open only with this install's master key, and only in the very row they were sealed for.
 
-A fresh 256-bit data key per version encrypts the secret with AES-256-GCM; the data key itself is wrapped with AES-256-GCM
-under KEK = HKDF-SHA256(master key). Both carry the same additional data, in which each part has its length before it:
-purpose, install, table, credential, provider, owner, version, key id. So a row copied over another one, an older version
-put back under a new number, or parts of two rows joined do not open.
+A fresh 256-bit data key per version encrypts the secret with AES-256-GCM; the data key itself is wrapped with
+AES-256-GCM under KEK = HKDF-SHA256(master key). Both carry additional data in which each part has its length before it:
+purpose, install, table, credential, provider, owner, version, key id. So a row copied over another one, an older
+version put back under a new number, or parts of two rows joined do not open.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _SENTINEL_PLACE = {"table": "meta", "provider": "", "owner": _SENTINEL}
 
 @dataclass(frozen=True, slots=True)
 class Sealed:
-    """A secret at rest. `wrapped` is the nonce of the wrapping (12 bytes) and the wrapped data key with its tag (48)."""
+    """A secret at rest. `wrapped`: the nonce of the wrapping (12 bytes), then the wrapped data key and its tag (48)."""
 
     credential_id: str
     version: int  # from 1, rises with each replacement under the same id
@@ -72,7 +72,7 @@ class Sealer:
         )
 
     def open(self, sealed: Sealed, *, table: str, provider: str, owner: str) -> str:
-        """The secret. Raises SealBroken when the row is not, bit for bit, what was sealed for this place with this key."""
+        """The secret. Raises SealBroken unless the row is, bit for bit, what was sealed here with this master key."""
         if sealed.key_id != self.key_id:
             raise SealBroken(
                 "this key was sealed with another master key; restore that master key, or enter the key again"

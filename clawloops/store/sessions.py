@@ -27,7 +27,7 @@ async def add(db: Database, session: Session) -> None:
 
 
 async def all_live(db: Database, now: int) -> list[Session]:
-    """Sessions that have not expired at `now` (Unix ms), nor their parent, of users who are not disabled; parents first."""
+    """Those not expired at `now` (Unix ms), nor their parent, of users who are not disabled; parents first."""
     rows = await db.fetch(
         """SELECT s.hash, s.kind, s.user_id, s.runtime_id, s.parent, s.created_at, s.seen_at, s.expires_at
         FROM sessions s
@@ -56,5 +56,5 @@ async def delete_user(db: Database, user_id: str) -> None:
 
 
 async def delete_expired(db: Database, now: int) -> int:
-    """Drop what has expired at `now`; returns how many expired by themselves (those that fell with a parent not counted)."""
+    """Drop what has expired at `now` (Unix ms); returns how many, without those that only fell with a parent."""
     return await db.execute("DELETE FROM sessions WHERE expires_at <= $1", now)

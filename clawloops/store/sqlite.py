@@ -48,7 +48,9 @@ def _errors() -> Iterator[None]:
     except sqlite3.Error as error:
         # The low byte is the error, the rest its variety: https://sqlite.org/rescode.html
         if (getattr(error, "sqlite_errorcode", None) or 0) & 0xFF in _NOT_NOW:
-            raise Unavailable(f"the database file cannot be used now ({error}); check the disk's free space") from error
+            raise Unavailable(
+                f"the database file cannot be used now ({error}); check its disk and try again"
+            ) from error
         raise
 
 
@@ -125,6 +127,14 @@ def _settle_file(part: Path, to: Path) -> None:
             os.close(handle)
 
 
+async def _set_up(path: Path, raw: aiosqlite.Connection) -> None:
+    mode = [tuple(row) for row in await raw.execute_fetchall("PRAGMA journal_mode = WAL")]
+    if mode != [("wal",)]:
+        raise SetupError(f"{path} lies on a file system without shared memory maps; move it to a local disk")
+    await raw.execute_fetchall("PRAGMA synchronous = FULL")
+    await raw.execute_fetchall("PRAGMA foreign_keys = ON")
+
+
 async def open_sqlite(path: Path) -> Sqlite:
     """Open or make the file, mode 0600. Raises SetupError with the next step."""
     raw: aiosqlite.Connection | None = None
@@ -133,11 +143,7 @@ async def open_sqlite(path: Path) -> Sqlite:
             os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
         raw = await aiosqlite.connect(path, isolation_level=None, timeout=BUSY_TIMEOUT_S, cached_statements=256)
         raw.row_factory = sqlite3.Row
-        mode = [tuple(row) for row in await raw.execute_fetchall("PRAGMA journal_mode = WAL")]
-        if mode != [("wal",)]:
-            raise SetupError(f"{path} lies on a file system without shared memory maps; move it to a local disk")
-        await raw.execute_fetchall("PRAGMA synchronous = FULL")
-        await raw.execute_fetchall("PRAGMA foreign_keys = ON")
+        await _set_up(path, raw)
     except BaseException as error:
         if raw is not None:
             await raw.close()

@@ -1,10 +1,10 @@
 """Transactions that behave alike on every driver: owned by one task, nested by savepoint, undone even on cancellation.
 
 Rules that callers may rely on, whichever database is behind:
-- A block belongs to the task that opened it. The same task may open blocks inside it (savepoints); another task waits or
-  gets another connection. A task that waits inside its block for *another* task that uses the database waits for ever.
-- After a statement failed, the block it stands in can only be left by its exception: PostgreSQL would refuse every further
-  statement and turn COMMIT into ROLLBACK without an error, so that is made an error on both.
+- A block belongs to the task that opened it. The same task may open blocks inside it (savepoints); another task waits
+  or gets another connection. A task that waits in its block for *another* task that uses the database waits for ever.
+- After a statement failed, the block it stands in can only be left by its exception: PostgreSQL would refuse every
+  further statement and turn COMMIT into ROLLBACK without an error, so that is made an error on both.
 - Whatever leaves a block other than its end, CancelledError included, undoes it before the connection is used again.
 """
 

@@ -48,7 +48,7 @@ async def settle(db: Database, calls: Sequence[Call], *, log: str, offset: int) 
                 for row in range(len(chunk))
             )
             await db.execute(
-                f"INSERT INTO usage ({_COLUMNS}) VALUES {rows} ON CONFLICT (id) DO NOTHING",  # noqa: S608
+                f"INSERT INTO usage ({_COLUMNS}) VALUES {rows} ON CONFLICT (id) DO NOTHING",
                 *(value for call in chunk for value in _values(call)),
             )
         await meta.put(db, _key(log), str(offset))
@@ -62,14 +62,14 @@ async def offset(db: Database, log: str) -> int:
 async def total(db: Database, user_id: str | None, since: int, until: int) -> Total:
     """Sums for one user (None: for everybody) over calls admitted in [since, until), Unix ms."""
     whose, args = ("", (since, until)) if user_id is None else (" AND user_id = $3", (since, until, user_id))
-    rows = await db.fetch(f"SELECT {_SUMS} FROM usage WHERE at >= $1 AND at < $2{whose}", *args)  # noqa: S608
+    rows = await db.fetch(f"SELECT {_SUMS} FROM usage WHERE at >= $1 AND at < $2{whose}", *args)
     return _total(rows[0])
 
 
 async def totals_by_user(db: Database, since: int, until: int) -> dict[str, Total]:
     """Sums by user id over calls admitted in [since, until), Unix ms; users without a call are left out."""
     rows = await db.fetch(
-        f"SELECT user_id, {_SUMS} FROM usage WHERE at >= $1 AND at < $2 GROUP BY user_id",  # noqa: S608
+        f"SELECT user_id, {_SUMS} FROM usage WHERE at >= $1 AND at < $2 GROUP BY user_id",
         since,
         until,
     )

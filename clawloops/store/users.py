@@ -16,7 +16,7 @@ def _user(row: Row) -> User:
 async def add(db: Database, user: User) -> None:
     """Raises Conflict when the login is taken."""
     await db.execute(
-        f"INSERT INTO users ({_COLUMNS}) VALUES ($1, $2, $3, $4, $5, $6, $7)",  # noqa: S608
+        f"INSERT INTO users ({_COLUMNS}) VALUES ($1, $2, $3, $4, $5, $6, $7)",
         user.id,
         user.login,
         user.name,
@@ -28,18 +28,18 @@ async def add(db: Database, user: User) -> None:
 
 
 async def get(db: Database, user_id: str) -> User | None:
-    row = await db.fetchrow(f"SELECT {_COLUMNS} FROM users WHERE id = $1", user_id)  # noqa: S608
+    row = await db.fetchrow(f"SELECT {_COLUMNS} FROM users WHERE id = $1", user_id)
     return _user(row) if row else None
 
 
 async def by_login(db: Database, login: str) -> User | None:
-    row = await db.fetchrow(f"SELECT {_COLUMNS} FROM users WHERE login = $1", login)  # noqa: S608
+    row = await db.fetchrow(f"SELECT {_COLUMNS} FROM users WHERE login = $1", login)
     return _user(row) if row else None
 
 
 async def all(db: Database) -> list[User]:
     """Everybody, first come first."""
-    return [_user(row) for row in await db.fetch(f"SELECT {_COLUMNS} FROM users ORDER BY created_at, id")]  # noqa: S608
+    return [_user(row) for row in await db.fetch(f"SELECT {_COLUMNS} FROM users ORDER BY created_at, id")]
 
 
 async def set_password(db: Database, user_id: str, password_hash: str) -> None:
