@@ -1,0 +1,121 @@
+"""What a caller is told when a call fails: OpenAI's error shape, in words that a person in the chat understands.
+
+Shape: `{"error": {"message", "type", "param", "code"}}`, as in OpenAI's API reference. OpenClaw shows the message in the
+chat. The status of each refusal is the one of the tree in `clawloops/errors.py`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import orjson
+
+from clawloops.errors import BackendUnavailable, BadInput, ClawLoopsError, Forbidden, NotFound, NotSignedIn, Unavailable
+
+_MOST = 600  # characters of a backend's own words that a caller gets
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """An HTTP status and OpenAI's error body."""
+
+    status: int
+    message: str
+    type: str
+    code: str
+    param: str | None = None
+
+    def body(self) -> bytes:
+        error = {"message": self.message, "type": self.type, "param": self.param, "code": self.code}
+        return orjson.dumps({"error": error}, option=orjson.OPT_NON_STR_KEYS)
+
+
+def of_error(error: ClawLoopsError) -> Refusal:
+    """A typed error as a caller of models sees it."""
+    match error:
+        case BadInput():
+            code = "unsupported_parameter" if error.field else "invalid_request"
+            return Refusal(400, str(error), "invalid_request_error", code, error.field or None)
+        case NotSignedIn():
+            return Refusal(401, str(error), "authentication_error", "invalid_api_key")
+        case Forbidden():
+            return Refusal(403, str(error), "permission_error", "model_not_allowed", "model")
+        case NotFound():
+            return Refusal(404, str(error), "invalid_request_error", "not_found")
+        case BackendUnavailable():
+            return Refusal(502, str(error), "api_error", "backend_unavailable")
+        case Unavailable():
+            return Refusal(503, str(error), "api_error", "unavailable")
+        case _:
+            return Refusal(500, str(error), "api_error", "internal_error")
+
+
+def of_http(status: int) -> Refusal:
+    """The web server's own refusals: no such path, wrong method, body too large."""
+    match status:
+        case 413:
+            return Refusal(413, "The request is larger than 20 MB; send less.", "invalid_request_error", "too_large")
+        case 404 | 405:
+            return Refusal(status, "There is no such call here.", "invalid_request_error", "unknown_url")
+        case _:
+            return Refusal(status, "The request was refused.", "invalid_request_error", "refused")
+
+
+def unreachable(backend: str) -> Refusal:
+    """The backend `backend` (its name for people) takes no connection, or breaks off before it answers."""
+    return Refusal(
+        502,
+        f"The model backend '{backend}' does not answer. Ask your admin to look at it, or choose another model.",
+        "api_error",
+        "backend_unavailable",
+    )
+
+
+def of_backend(backend: str, status: int, raw: bytes, secrets: tuple[str, ...]) -> Refusal:
+    """A backend's refusal. Its own words are kept where the request was at fault, and left out where its set-up is."""
+    match status:
+        case 401 | 403:  # often quotes a part of the key
+            why = "refused the key that your admin gave it. Ask your admin to check the key"
+            return Refusal(502, f"The model backend '{backend}' {why}.", "api_error", "backend_key_refused")
+        case 404:
+            why = "does not know this model (any more). Ask your admin to check the model's name there"
+            return Refusal(502, f"The model backend '{backend}' {why}.", "api_error", "backend_model_unknown")
+        case 402 | 429:
+            words = said(raw, secrets) or "too many requests"
+            text = f"The model backend '{backend}' asks to slow down, or its quota is used up: {words}"
+            return Refusal(429, text, "rate_limit_error", "rate_limit_exceeded")
+        case _ if 400 <= status < 500:
+            words = said(raw, secrets) or f"HTTP {status}"
+            text = f"The model backend '{backend}' refused the request: {words}"
+            return Refusal(status, text, "invalid_request_error", "backend_refused")
+        case _:
+            why = f"failed (HTTP {status}). Try again; if it stays so, ask your admin to look at it"
+            return Refusal(502, f"The model backend '{backend}' {why}.", "api_error", "backend_failed")
+
+
+def said(raw: bytes, secrets: tuple[str, ...]) -> str:
+    """The words of a backend's error body, scrubbed of `secrets` and cut; "" when it said nothing readable."""
+    text = raw.decode("utf-8", "replace")
+    try:
+        answer = orjson.loads(raw)
+    except orjson.JSONDecodeError:
+        text = "" if text.lstrip().startswith("<") else text  # a proxy's HTML page helps nobody in a chat
+    else:
+        text = _words(answer)
+    return scrub(" ".join(text.split()), secrets)[:_MOST]
+
+
+def _words(answer: object) -> str:
+    while isinstance(answer, dict):
+        answer = next((answer[name] for name in ("error", "message", "detail") if answer.get(name)), "")
+    return answer if isinstance(answer, str) else ""
+
+
+def scrub(text: str, secrets: tuple[str, ...]) -> str:
+    """`text` without the secrets, and without any 10 characters in a row of one (backends quote keys in part)."""
+    for secret in secrets:
+        for start in range(max(1, len(secret) - 9)):
+            part = secret[start : start + 10]
+            if len(part) >= 4 and part in text:
+                text = text.replace(secret, "[secret]").replace(part, "[secret]")
+    return text

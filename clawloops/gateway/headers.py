@@ -1,0 +1,43 @@
+"""Which header fields may pass, both ways: what is not listed here does not cross the gateway."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+_TO_UPSTREAM = ("Accept",)
+_TO_CALLER = ("Content-Type", "Content-Encoding", "Cache-Control", "Retry-After")
+USER_AGENT = "clawloops"
+
+
+def to_upstream(asked: Mapping[str, str], *, key: str | None) -> dict[str, str]:
+    """The upstream's request header. `asked` is the caller's (any case if it is a CIMultiDict); `key` goes as a Bearer."""
+    header = {
+        "Content-Type": "application/json",
+        "Accept-Encoding": "identity",  # the meter reads the bytes that pass, so nothing may be packed
+        "User-Agent": USER_AGENT,
+    }
+    for name in _TO_UPSTREAM:
+        if (value := asked.get(name)) is not None:
+            header[name] = value
+    if key:
+        header["Authorization"] = f"Bearer {key}"
+    return header
+
+
+def to_caller(given: Mapping[str, str], *, length: bool) -> dict[str, str]:
+    """The caller's answer header out of the upstream's; with `length`, the body passes whole and keeps its length."""
+    header = {name: given[name] for name in _TO_CALLER if name in given}
+    if length and "Content-Length" in given:
+        header["Content-Length"] = given["Content-Length"]
+    header["Server"] = USER_AGENT
+    return header
+
+
+def is_stream(given: Mapping[str, str]) -> bool:
+    """Whether the upstream answers with server-sent events."""
+    return given.get("Content-Type", "").lower().startswith("text/event-stream")
+
+
+def ends_by_itself(given: Mapping[str, str]) -> bool:
+    """Whether the framing tells a finished body from a cut one (HTTP/1.0 bodies just end)."""
+    return "Content-Length" in given or "chunked" in given.get("Transfer-Encoding", "").lower()

@@ -1,0 +1,108 @@
+"""The door that runtimes see: a token and an address are checked before a byte of the body is read.
+
+It answers only on addresses of the runtime pool, because a runtime with NET_ADMIN could reach any local address
+(security.md, 3). On loopback it answers `/healthz` and nothing else.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Awaitable, Callable
+
+from aiohttp import hdrs, web
+
+from clawloops.errors import BadInput, ClawLoopsError, Forbidden, NotSignedIn
+from clawloops.gateway import answers, headers
+from clawloops.gateway.body import PATHS, rebuild
+from clawloops.gateway.proxy import Proxy, respond
+from clawloops.gateway.route import Caller, Directory
+
+BODY_LIMIT = 20 * 1024 * 1024  # bytes
+_Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+def gateway_app(directory: Directory, proxy: Proxy, *, pool: ipaddress.IPv4Network) -> web.Application:
+    """The application of the gateway's listener; run it with `runner`. `pool` holds every member network."""
+    ingress = _Ingress(directory, proxy, pool)
+    app = web.Application(client_max_size=BODY_LIMIT, middlewares=[ingress.guard])
+    app.router.add_get("/healthz", _health, allow_head=False)
+    app.router.add_get("/v1/models", ingress.models, allow_head=False)
+    for path in PATHS:
+        app.router.add_post(path, ingress.call)
+    return app
+
+
+def runner(app: web.Application) -> web.AppRunner:
+    """The runner the gateway needs: without handler_cancellation a caller who leaves would keep the upstream busy."""
+    return web.AppRunner(app, handler_cancellation=True, access_log=None, keepalive_timeout=75)
+
+
+async def _health(request: web.Request) -> web.Response:
+    return web.json_response({"ok": True})
+
+
+class _Ingress:
+    def __init__(self, directory: Directory, proxy: Proxy, pool: ipaddress.IPv4Network) -> None:
+        self._directory = directory
+        self._proxy = proxy
+        self._pool = pool
+        self._local: dict[str, bool] = {}  # local address -> in the pool; few, since they are the edge's own
+
+    @web.middleware
+    async def guard(self, request: web.Request, handler: _Handler) -> web.StreamResponse:
+        """Admit by local address; say refusals in OpenAI's shape. `Proxy` deals with what fails once it has begun."""
+        try:
+            self._admit(request)
+            return await handler(request)
+        except ClawLoopsError as error:
+            return respond(answers.of_error(error))
+        except web.HTTPException as error:
+            return respond(answers.of_http(error.status))
+
+    async def models(self, request: web.Request) -> web.Response:
+        self._caller(request)
+        data = [
+            {
+                "id": target.model.name,
+                "object": "model",
+                "created": target.model.created_at // 1000,
+                "owned_by": "clawloops",
+            }
+            for target in self._directory.targets()
+        ]
+        return web.json_response({"object": "list", "data": data}, headers={"Server": headers.USER_AGENT})
+
+    async def call(self, request: web.Request) -> web.StreamResponse:
+        caller = self._caller(request)
+        if request.headers.get(hdrs.CONTENT_ENCODING, "identity") != "identity":
+            raise BadInput("Send the body unpacked, without Content-Encoding.")
+        if (request.content_length or 0) > BODY_LIMIT:
+            raise web.HTTPRequestEntityTooLarge(BODY_LIMIT, request.content_length or 0)
+        body = rebuild(request.path, await request.read())
+        target = self._directory.target(body.model)
+        return await self._proxy.forward(request, caller, target, request.path, body)
+
+    def _admit(self, request: web.Request) -> None:
+        name = request.transport.get_extra_info("sockname") if request.transport else None
+        address = name[0] if name else ""
+        admitted = self._local.get(address)
+        if admitted is None:
+            local = ipaddress.ip_address(address) if address else None
+            admitted = local is not None and local in self._pool
+            if len(self._local) < 4096:
+                self._local[address] = admitted
+        if not admitted and not (request.path == "/healthz" and _is_loopback(address)):
+            raise Forbidden("The model gateway answers only on a workspace's own network.")
+
+    def _caller(self, request: web.Request) -> Caller:
+        given = request.headers.getall(hdrs.AUTHORIZATION, [])
+        if len(given) != 1:
+            raise NotSignedIn("Send exactly one header 'Authorization: Bearer <the workspace's model token>'.")
+        scheme, _, token = given[0].partition(" ")
+        if scheme.lower() != "bearer":
+            raise NotSignedIn("The Authorization header must be 'Bearer <the workspace's model token>'.")
+        return self._directory.find(token.strip(), request.remote or "")
+
+
+def _is_loopback(address: str) -> bool:
+    return bool(address) and ipaddress.ip_address(address).is_loopback
