@@ -1,0 +1,18 @@
+#!/usr/bin/env bash
+# Makes the cluster at the first start, from the same variables as the official image, then becomes the server.
+set -euo pipefail
+
+if [ ! -s "$PGDATA/PG_VERSION" ]; then
+  initdb --username="$POSTGRES_USER" --pwfile="$POSTGRES_PASSWORD_FILE" --auth-host=scram-sha-256 --auth-local=trust \
+    --encoding=UTF8 --locale=C.UTF-8 --data-checksums
+  echo 'host all all all scram-sha-256' >>"$PGDATA/pg_hba.conf"
+  postgres -D "$PGDATA" -c listen_addresses= -c unix_socket_directories=/tmp &
+  server=$!
+  until pg_isready --quiet --host=/tmp; do sleep 0.2; done
+  if [ "${POSTGRES_DB:-$POSTGRES_USER}" != postgres ]; then
+    createdb --host=/tmp --username="$POSTGRES_USER" "${POSTGRES_DB:-$POSTGRES_USER}"
+  fi
+  kill -INT "$server"
+  wait "$server"
+fi
+exec "$@" -D "$PGDATA" -c listen_addresses='*' -c unix_socket_directories=/tmp
