@@ -76,7 +76,7 @@ class Accounts:
         )
 
     async def keep(self, user: User) -> None:
-        """Write a drafted user down, inside the caller's transaction. Raises BadInput when the login was taken since."""
+        """Write a drafted user down, in the caller's transaction. Raises BadInput when the login was taken since."""
         try:
             await users.add(self._db, user)
         except Conflict:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from clawloops.clock import now_ms
 from clawloops.errors import ClawLoopsError
@@ -59,7 +59,5 @@ class Ledger:
 def month_of(instant: int) -> tuple[int, int]:
     """First ms of the instant's calendar month in UTC, and first ms of the next one."""
     first = datetime.fromtimestamp(instant / 1000, UTC).replace(day=1, hour=0, minute=0, second=0, microsecond=0)
-    following = (
-        first.replace(year=first.year + 1, month=1) if first.month == 12 else first.replace(month=first.month + 1)
-    )
+    following = (first + timedelta(days=32)).replace(day=1)
     return int(first.timestamp() * 1000), int(following.timestamp() * 1000)

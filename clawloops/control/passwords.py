@@ -31,7 +31,7 @@ class Passwords:
             return await asyncio.to_thread(_derive, password)
 
     async def verify(self, password: str, known: str | None) -> bool:
-        """Whether `password` is the one behind `known`. Without a hash it takes as long: logins cannot be told apart."""
+        """Whether `password` is the one behind `known`; as slow without a hash, so that logins cannot be told."""
         if known is None:
             self._decoy = self._decoy or await self.hash("a login that does not exist")
         async with self._gate:

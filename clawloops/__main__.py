@@ -1,0 +1,64 @@
+"""The command line: serve | migrate | setup-link | doctor."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import sys
+from collections.abc import Sequence
+
+import uvloop
+
+from clawloops import __version__, app, doctor
+from clawloops.config import Settings, load
+from clawloops.errors import ClawLoopsError
+from clawloops.log import configure
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command. Returns the exit status: 0 done, 1 a failure that its text explains, 2 wrong usage."""
+    parser = argparse.ArgumentParser(prog="clawloops", description="Private OpenClaw workspaces for a small team")
+    parser.add_argument("--version", action="version", version=f"clawloops {__version__}")
+    commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser("serve", help="run the control plane, the orchestrator and the model gateway")
+    commands.add_parser("migrate", help="bring the database to this version, with a backup before")
+    commands.add_parser("setup-link", help="print a one-time link that makes the owner; nothing once there is one")
+    commands.add_parser("doctor", help="check every part, and say what to do about each that fails")
+    command = parser.parse_args(argv).command
+    try:
+        settings = load(os.environ)
+        configure(settings.log_level)
+        return _run(command, settings)
+    except ClawLoopsError as error:
+        print(f"clawloops {command}: {error}", file=sys.stderr)
+        return 1
+
+
+def _run(command: str, settings: Settings) -> int:
+    match command:
+        case "serve":
+            uvloop.run(app.serve(settings))
+        case "migrate":
+            asyncio.run(_migrate(settings))
+        case "setup-link":
+            asyncio.run(_setup_link(settings))
+        case "doctor":
+            return asyncio.run(doctor.examine(settings))
+    return 0
+
+
+async def _migrate(settings: Settings) -> None:
+    async with app.store(settings):
+        print("the database is at this version")
+
+
+async def _setup_link(settings: Settings) -> None:
+    async with app.store(settings) as db:
+        link = await app.setup_links(db, settings).setup_link()
+        if link:
+            print(link)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,252 @@
+"""Builds every object once and wires them; the only place that knows all floors."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import logging
+import signal
+import socket
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+from aiohttp import web
+
+from clawloops.clock import now_ms
+from clawloops.config import Settings
+from clawloops.control.accounts import Accounts
+from clawloops.control.audit import Audit
+from clawloops.control.handover import Handover
+from clawloops.control.invitations import Invitations
+from clawloops.control.ledger import Ledger
+from clawloops.control.models import BundledParts, Models
+from clawloops.control.runtimes import Runtimes
+from clawloops.control.sessions import Sessions
+from clawloops.errors import ClawLoopsError, SetupError
+from clawloops.gateway.ingress import gateway_app
+from clawloops.gateway.journal import Journal
+from clawloops.gateway.proxy import Proxy, upstream_session
+from clawloops.gateway.route import Directory
+from clawloops.log import redactor
+from clawloops.orchestrator import probe
+from clawloops.orchestrator.loop import Orchestrator
+from clawloops.runtimes.client import Engine
+from clawloops.runtimes.spec import Install
+from clawloops.store.db import Database, open_database
+from clawloops.store.migrate import migrate
+from clawloops.store.seal import Sealer, check_sentinel, load_master
+from clawloops.web.context import Site
+from clawloops.web.routes import auth_app, dashboard_app
+
+log = logging.getLogger(__name__)
+
+SWEEP_EVERY_S = 60
+ALONE_EVERY_S = 5
+
+
+def secret(path: str) -> str:
+    """The secret a file holds, masked in logs from now on. Raises SetupError."""
+    try:
+        value = Path(path).read_text().strip()
+    except OSError as error:
+        raise SetupError(f"cannot read {path}: {error.strerror}; run ./install.sh, which makes it") from error
+    redactor.add(value)
+    return value
+
+
+@asynccontextmanager
+async def store(settings: Settings) -> AsyncIterator[Database]:
+    """The database, migrated to this version."""
+    password = secret(settings.database_password_file) if settings.database_password_file else None
+    db = await open_database(settings.database_url, password=password, wait_s=30)
+    try:
+        await migrate(db, backup_dir=settings.data / "backups")
+        yield db
+    finally:
+        await db.close()
+
+
+def setup_links(db: Database, settings: Settings) -> Invitations:
+    """Just enough of the services to make a set-up link from the command line."""
+    audit = Audit(db)
+    return Invitations(db, Accounts(db, Sessions(db), audit), audit, origin=settings.origin)
+
+
+async def serve(settings: Settings) -> None:
+    """Run every part until SIGTERM or SIGINT. Raises SetupError when start-up cannot go on."""
+    stopping = asyncio.Event()
+    for each in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(each, stopping.set)
+    async with AsyncExitStack() as stack:
+        await _build(settings, stack, stopping)
+        gc.collect()
+        gc.freeze()
+        log.info("ClawLoops is ready at %s", settings.origin)
+        await stopping.wait()
+        log.info("stopping; workspaces go on")
+
+
+async def _build(settings: Settings, stack: AsyncExitStack, stopping: asyncio.Event) -> None:
+    for folder in ("journal", "runtimes", "backups"):
+        (settings.data / folder).mkdir(mode=0o755 if folder == "runtimes" else 0o700, parents=True, exist_ok=True)
+    sealer = Sealer(load_master(settings.data / "keys" / "master.key"), install_id=settings.install_id)
+    db = await stack.enter_async_context(store(settings))
+    await check_sentinel(db, sealer)
+
+    audit, sessions = Audit(db), Sessions(db)
+    accounts = Accounts(db, sessions, audit)
+    background = _Background(stack)
+    directory = Directory(on_refused=lambda runtime, peer: background.spawn(_note_refused(audit, runtime, peer)))
+    journal = Journal(settings.data / "journal" / "usage.log")
+    stack.callback(journal.close)
+    upstream = await stack.enter_async_context(upstream_session())
+    bundled = BundledParts(
+        ollama_url=settings.ollama_url,
+        litellm_url=settings.litellm_url,
+        litellm_key=secret(settings.litellm_key_file) if settings.litellm_key_file else "",
+    )
+    engine = Engine()
+    stack.callback(engine.close)
+    probing = await stack.enter_async_context(aiohttp.ClientSession(trust_env=False))
+    orchestrator = Orchestrator(db, engine, directory, install=_install(settings), probe=probe.over(probing))
+    runtimes = Runtimes(db, audit, pool=settings.runtime_pool, wake=orchestrator.wake, base=settings.base)
+    models = Models(
+        db, sealer, upstream, directory, audit, bundled=bundled, wake_all=orchestrator.wake_all
+    )  # fmt: skip
+    ledger = Ledger(db, journal)
+
+    async def shut_out(user_id: str) -> None:
+        runtime = await runtimes.of_owner(user_id)
+        if runtime is not None:
+            directory.drop_runtime(runtime.id)
+        await runtimes.stop_for(user_id)
+
+    accounts.on_disabled = shut_out
+    await accounts.load()
+    await sessions.load()
+    await models.load()
+
+    proxy = Proxy(
+        upstream, litellm_url=bundled.litellm_url, litellm_key=bundled.litellm_key, settle=journal.append, now_ms=now_ms
+    )
+    dashboard = dashboard_app(
+        site=_site(settings),
+        accounts=accounts,
+        invitations=Invitations(db, accounts, audit, origin=settings.origin),
+        sessions=sessions,
+        handover=Handover(sessions),
+        runtimes=runtimes,
+        models=models,
+        ledger=ledger,
+        audit=audit,
+        board=orchestrator.board,
+    )
+    auth = auth_app(
+        site=_site(settings), sessions=sessions, accounts=accounts, runtimes=runtimes, board=orchestrator.board
+    )
+    gateway = gateway_app(directory, proxy, pool=settings.runtime_pool)
+
+    await orchestrator.start()
+    stack.push_async_callback(orchestrator.stop)
+    background.keep(ledger.run())
+    background.keep(_sweep(sessions))
+    background.keep(_alone(stopping))
+    for app, address in (
+        (dashboard, settings.listen),
+        (auth, settings.auth_listen),
+        (gateway, f"0.0.0.0:{settings.gateway_port}"),
+    ):
+        await _listen(stack, app, address)
+
+
+async def _listen(stack: AsyncExitStack, app: web.Application, address: str) -> None:
+    """Serve `app`. A client that leaves cancels its handler, or a silent stream would keep its upstream call."""
+    host, _, port = address.rpartition(":")
+    runner = web.AppRunner(app, handler_cancellation=True, access_log=None, shutdown_timeout=3.0)
+    await runner.setup()
+    stack.push_async_callback(runner.cleanup)
+    try:
+        await web.TCPSite(runner, host, int(port)).start()
+    except OSError as error:
+        raise SetupError(f"cannot listen on {address}: {error.strerror}; is another control plane running?") from error
+
+
+class _Background:
+    """Tasks that live as long as the process; one that ends by an error is logged."""
+
+    def __init__(self, stack: AsyncExitStack) -> None:
+        self._tasks: set[asyncio.Task[Any]] = set()
+        stack.push_async_callback(self._end)
+
+    def keep(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+
+    spawn = keep
+
+    def _ended(self, task: asyncio.Task[Any]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("a background task ended: %s", error, exc_info=error)
+
+    async def _end(self) -> None:
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+
+async def _sweep(sessions: Sessions) -> None:
+    while True:
+        await asyncio.sleep(SWEEP_EVERY_S)
+        try:
+            await sessions.sweep()
+        except ClawLoopsError as error:
+            log.error("sessions were not swept: %s", error)
+
+
+async def _note_refused(audit: Audit, runtime_id: str, peer: str) -> None:
+    with contextlib.suppress(ClawLoopsError):
+        await audit.record(None, "model token refused", runtime_id, f"from {peer}")
+
+
+async def _alone(stopping: asyncio.Event) -> None:
+    """Stop when only loopback is left: the edge container was recreated, and this namespace leads nowhere any more."""
+    while True:
+        await asyncio.sleep(ALONE_EVERY_S)
+        if all(name == "lo" for _, name in socket.if_nameindex()):
+            log.error("the edge container is gone: stopping, so that a restart joins the new one")
+            stopping.set()
+
+
+def _site(settings: Settings) -> Site:
+    ca = settings.data / "tls" / "ca.crt"
+    return Site(
+        origin=settings.origin,
+        base=settings.base,
+        scheme=settings.scheme,
+        port=settings.port,
+        secure=settings.scheme == "https",
+        ca_file=ca if ca.exists() else None,
+        has_ollama=bool(settings.ollama_url),
+        has_litellm=bool(settings.litellm_url),
+    )
+
+
+def _install(settings: Settings) -> Install:
+    return Install(
+        install_id=settings.install_id,
+        data=str(settings.data),
+        edge=settings.edge,
+        image=settings.openclaw_image,
+        memory_mb=settings.runtime_memory_mb,
+        cpus=settings.runtime_cpus,
+        gateway_port=settings.gateway_port,
+        base=settings.base,
+        scheme=settings.scheme,
+        port=settings.port,
+    )
