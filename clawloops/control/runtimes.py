@@ -56,9 +56,13 @@ class Runtimes:
         runtime = await self.get(runtime_id, by=by)
         if runtime.owner != by.id and want is not Want.STOPPED:
             raise Forbidden("Only its owner can do this; an admin can stop it.")
-        if runtime.want is not want:
-            runtime = await runtimes.set_want(self._db, runtime, want)
-            await self._audit.record(by.id, f"workspace wanted {want}", runtime.slug)
+        while runtime.want is not want:
+            try:
+                runtime = await runtimes.set_want(self._db, runtime, want)
+            except Conflict:  # the loop or a second click changed the row meanwhile: the later wish counts
+                runtime = await self.get(runtime_id, by=by)
+            else:
+                await self._audit.record(by.id, f"workspace wanted {want}", runtime.slug)
         if runtime.failures or runtime.failure:
             runtime = await runtimes.set_failure(self._db, runtime.id, 0, "", 0)
         self._wake(runtime.id)

@@ -1,0 +1,161 @@
+"""Sign-in, invitations and sessions: what lets a person in, and what shuts one out at once."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from clawloops.clock import now_ms
+from clawloops.control import sessions as session_rules
+from clawloops.control.accounts import Accounts
+from clawloops.control.sessions import Sessions
+from clawloops.control.throttle import PER_ACCOUNT
+from clawloops.errors import BadInput, Forbidden, Gone, NotSignedIn, TooManyAttempts
+from clawloops.model.account import Role, SessionKind
+from tests.control.conftest import PASSWORD, House
+
+
+async def test_the_set_up_link_makes_the_owner_and_then_no_other_one_is_given(house: House) -> None:
+    first = await house.invitations.setup_link()
+    second = await house.invitations.setup_link()
+    assert first and second and first != second
+    with pytest.raises(Gone):
+        await house.invitations.peek(first.rsplit("/", 1)[1])
+
+    user, cookie = await house.invitations.accept(
+        second.rsplit("/", 1)[1], login=" Ada ", name="Ada", password=PASSWORD
+    )
+    assert (user.role, user.login) == (Role.OWNER, "ada")
+    assert house.accounts.user_of(cookie) is not None
+    assert await house.invitations.setup_link() is None
+
+
+async def test_an_invitation_is_used_once_even_by_twenty_at_a_time(house: House) -> None:
+    owner, _ = await house.join("ada")
+    link = await house.invitations.invite(role=Role.MEMBER, note="for the team", by=owner)
+    token = link.rsplit("/", 1)[1]
+    tries = [
+        house.invitations.accept(token, login=f"guest{number}", name="Guest", password=PASSWORD) for number in range(20)
+    ]
+    results = await asyncio.gather(*tries, return_exceptions=True)
+    joined = [each for each in results if isinstance(each, tuple)]
+    assert len(joined) == 1
+    assert all(isinstance(each, Gone) for each in results if not isinstance(each, tuple))
+    assert len(house.accounts.members()) == 2
+
+
+async def test_a_wrong_field_leaves_the_invitation_good(house: House) -> None:
+    owner, _ = await house.join("ada")
+    token = (await house.invitations.invite(role=Role.MEMBER, note="", by=owner)).rsplit("/", 1)[1]
+    for fields, wrong in (
+        ({"login": "ada", "name": "X", "password": PASSWORD}, "login"),
+        ({"login": "no spaces", "name": "X", "password": PASSWORD}, "login"),
+        ({"login": "ben", "name": "  ", "password": PASSWORD}, "name"),
+        ({"login": "ben", "name": "Ben", "password": "short"}, "password"),
+    ):
+        with pytest.raises(BadInput) as refused:
+            await house.invitations.accept(token, **fields)
+        assert refused.value.field == wrong
+    assert (await house.invitations.accept(token, login="ben", name="Ben", password=PASSWORD))[0].login == "ben"
+
+
+async def test_an_expired_invitation_is_gone(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    owner, _ = await house.join("ada")
+    token = (await house.invitations.invite(role=Role.MEMBER, note="", by=owner)).rsplit("/", 1)[1]
+    later = now_ms() + 8 * 86_400_000
+    monkeypatch.setattr("clawloops.control.invitations.now_ms", lambda: later)
+    with pytest.raises(Gone, match="Ask for a new one"):
+        await house.invitations.peek(token)
+
+
+async def test_a_member_cannot_invite(house: House) -> None:
+    owner, _ = await house.join("ada")
+    ben, _ = await house.join("ben", by=owner)
+    with pytest.raises(Forbidden):
+        await house.invitations.invite(role=Role.MEMBER, note="", by=ben)
+
+
+async def test_sign_in_tells_nothing_about_which_part_was_wrong(house: House) -> None:
+    await house.join("ada")
+    with pytest.raises(NotSignedIn) as wrong_password:
+        await house.accounts.sign_in("ada", "something else", "192.0.2.1")
+    with pytest.raises(NotSignedIn) as wrong_login:
+        await house.accounts.sign_in("eve", PASSWORD, "192.0.2.1")
+    assert str(wrong_password.value) == str(wrong_login.value)
+    user, cookie = await house.accounts.sign_in("ADA", PASSWORD, "192.0.2.1")
+    assert user.login == "ada"
+    assert house.accounts.user_of(cookie) is not None
+
+
+async def test_guessing_is_throttled_per_account_and_the_right_password_waits_too(house: House) -> None:
+    await house.join("ada")
+    for _ in range(PER_ACCOUNT):
+        with pytest.raises(NotSignedIn):
+            await house.accounts.sign_in("ada", "guess", "192.0.2.1")
+    with pytest.raises(TooManyAttempts) as refused:
+        await house.accounts.sign_in("ada", PASSWORD, "192.0.2.2")
+    assert refused.value.retry_after_s > 0
+
+
+async def test_disabling_a_member_ends_every_session_now_and_tells_the_relay(house: House) -> None:
+    owner, _ = await house.join("ada")
+    ben, cookie = await house.join("ben", by=owner)
+    found = house.accounts.user_of(cookie)
+    assert found is not None
+    stopped: list[str] = []
+
+    async def note(user_id: str) -> None:
+        stopped.append(user_id)
+
+    house.accounts.on_disabled = note
+    with house.sessions.on_revoked.subscribe(found[1].hash.hex()) as revoked:
+        await house.accounts.disable(ben.id, by=owner)
+        assert (await asyncio.wait_for(anext(revoked), 1)).user_id == ben.id
+    assert house.accounts.user_of(cookie) is None
+    assert stopped == [ben.id]
+    with pytest.raises(NotSignedIn):
+        await house.accounts.sign_in("ben", PASSWORD, "192.0.2.1")
+    await house.accounts.enable(ben.id, by=owner)
+    await house.accounts.sign_in("ben", PASSWORD, "192.0.2.1")
+
+
+async def test_nobody_disables_the_owner_and_no_member_disables_anybody(house: House) -> None:
+    owner, _ = await house.join("ada")
+    ben, _ = await house.join("ben", by=owner)
+    eve, _ = await house.join("eve", by=owner, role=Role.ADMIN)
+    with pytest.raises(Forbidden):
+        await house.accounts.disable(owner.id, by=eve)
+    with pytest.raises(Forbidden):
+        await house.accounts.disable(eve.id, by=ben)
+
+
+async def test_sessions_survive_a_restart_and_end_when_idle_or_old(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, cookie = await house.join("ada")
+    sessions = Sessions(house.db)
+    await sessions.load()
+    accounts = Accounts(house.db, sessions, house.audit)
+    await accounts.load()
+    assert accounts.user_of(cookie) is not None
+
+    now = now_ms()
+    monkeypatch.setattr(session_rules, "now_ms", lambda: now + session_rules.HOUR_MS + 1000)
+    assert accounts.user_of(cookie) is None
+
+
+async def test_signing_out_ends_the_workspace_session_that_came_from_it(house: House) -> None:
+    user, cookie = await house.join("ada")
+    found = house.accounts.user_of(cookie)
+    assert found is not None
+    runtime = await house.runtimes.open(user)
+    token, inner = await house.sessions.issue(user.id, SessionKind.WORKSPACE, runtime_id=runtime.id, parent=found[1])
+    assert inner.expires_at <= found[1].expires_at
+    assert house.sessions.find(token, SessionKind.WORKSPACE) == inner
+    assert house.sessions.find(token, SessionKind.DASHBOARD) is None
+    await house.accounts.sign_out(found[1])
+    assert house.sessions.find(token, SessionKind.WORKSPACE) is None
+    restarted = Sessions(house.db)
+    await restarted.load()
+    assert restarted.find(token, SessionKind.WORKSPACE) is None
