@@ -1,0 +1,90 @@
+"""What handlers find in their application and their request, each under a typed key."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from aiohttp import ClientSession, web
+from multidict import MultiDict
+
+from clawloops.control.accounts import Accounts
+from clawloops.control.audit import Audit
+from clawloops.control.handover import Handover
+from clawloops.control.invitations import Invitations
+from clawloops.control.ledger import Ledger
+from clawloops.control.models import Models
+from clawloops.control.runtimes import Runtimes
+from clawloops.control.sessions import Sessions
+from clawloops.errors import ClawLoopsError
+from clawloops.model.account import Session, User
+from clawloops.orchestrator.board import Board
+
+_LABEL = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Site:
+    """How browsers reach this box, and which optional parts it has."""
+
+    origin: str  # the dashboard's, as a browser writes it: no port where it is the scheme's own
+    base: str  # host name of the dashboard
+    scheme: str
+    port: int
+    secure: bool  # HTTPS
+    ca_file: Path | None  # this box's own certificate authority, offered for download; None with other certificates
+    has_ollama: bool
+    has_litellm: bool
+
+    @property
+    def authority(self) -> str:
+        """The dashboard's host as browsers send it in `Host`: with the port where it is unusual."""
+        return self.origin.split("://", 1)[1]
+
+    def workspace_host(self, slug: str) -> str:
+        return f"{slug}.ws.{self.authority}"
+
+    def workspace_origin(self, slug: str) -> str:
+        return f"{self.scheme}://{self.workspace_host(slug)}"
+
+    def slug_of(self, host: str) -> str | None:
+        """The slug in a workspace's `Host`; None unless it is written exactly as a browser writes it."""
+        slug, dot, rest = host.partition(".")
+        fits = dot and rest == f"ws.{self.authority}" and _LABEL.fullmatch(slug)
+        return slug if fits else None
+
+
+SITE: web.AppKey[Site] = web.AppKey("site", Site)
+ACCOUNTS: web.AppKey[Accounts] = web.AppKey("accounts", Accounts)
+INVITATIONS: web.AppKey[Invitations] = web.AppKey("invitations", Invitations)
+SESSIONS: web.AppKey[Sessions] = web.AppKey("sessions", Sessions)
+HANDOVER: web.AppKey[Handover] = web.AppKey("handover", Handover)
+RUNTIMES: web.AppKey[Runtimes] = web.AppKey("runtimes", Runtimes)
+MODELS: web.AppKey[Models] = web.AppKey("models", Models)
+LEDGER: web.AppKey[Ledger] = web.AppKey("ledger", Ledger)
+AUDIT: web.AppKey[Audit] = web.AppKey("audit", Audit)
+BOARD: web.AppKey[Board] = web.AppKey("board", Board)
+
+UPSTREAM: web.AppKey[ClientSession] = web.AppKey("upstream", ClientSession)
+"""The relay's way to runtimes. It belongs to the application and is closed with it."""
+
+RUNTIME_PORT: web.AppKey[int] = web.AppKey("runtime_port", int)
+
+REQUEST_ID: web.RequestKey[str] = web.RequestKey("request_id", str)
+NONCE: web.RequestKey[str] = web.RequestKey("nonce", str)
+SLUG: web.RequestKey[str | None] = web.RequestKey("slug", str)
+"""The workspace host that was asked for; None on the dashboard."""
+
+STARTED: web.RequestKey[bool] = web.RequestKey("started", bool)
+"""Set once the answer's head is on its way: from then on a failure can only cut the connection."""
+
+COOKIES: web.RequestKey[Mapping[str, str]] = web.RequestKey("cookies", dict)
+USER: web.RequestKey[User] = web.RequestKey("user", User)
+SESSION: web.RequestKey[Session] = web.RequestKey("session", Session)
+SENT: web.RequestKey[MultiDict[str]] = web.RequestKey("sent", MultiDict)
+"""The fields of the form that came with this request."""
+
+REFUSED: web.RequestKey[ClawLoopsError] = web.RequestKey("refused", ClawLoopsError)
+"""Why the form that was just sent was not accepted; the page is shown again with it."""

@@ -1,0 +1,177 @@
+"""What happens to every request before a handler sees it, and to every answer before it leaves. Outermost first."""
+
+from __future__ import annotations
+
+import hmac
+import logging
+import secrets
+
+from aiohttp import hdrs, web
+from aiohttp.typedefs import Handler
+from multidict import MultiDict
+
+from clawloops import log as logs
+from clawloops.errors import BadInput, ClawLoopsError, Forbidden, NotSignedIn
+from clawloops.web import cookies, relay
+from clawloops.web.addresses import in_query, is_navigation, safe_path
+from clawloops.web.context import (
+    ACCOUNTS,
+    COOKIES,
+    NONCE,
+    REQUEST_ID,
+    SENT,
+    SESSION,
+    SITE,
+    SLUG,
+    STARTED,
+    USER,
+    Site,
+)
+from clawloops.web.errors import answer, status_of
+from clawloops.web.visit import Away
+
+log = logging.getLogger(__name__)
+
+HOSTLESS = frozenset({"/healthz", "/ca.crt"})
+"""Asked by the container's own health check, and by people who have no certificate yet: any host may be named."""
+
+_READS = frozenset({"GET", "HEAD", "OPTIONS"})
+_FORM = "application/x-www-form-urlencoded"
+
+
+@web.middleware
+async def number_requests(request: web.Request, handler: Handler) -> web.StreamResponse:
+    request[REQUEST_ID] = secrets.token_hex(6)
+    request[NONCE] = secrets.token_urlsafe(16)
+    mark = logs.request_id.set(request[REQUEST_ID])
+    try:
+        return await handler(request)
+    finally:
+        logs.request_id.reset(mark)
+
+
+@web.middleware
+async def answer_errors(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Every exception becomes an answer. One that has begun can only be cut, never followed by another."""
+    try:
+        return await handler(request)
+    except Exception as error:
+        if request.get(STARTED):
+            if request.transport is not None:
+                request.transport.abort()
+            if not isinstance(error, (ClawLoopsError, ConnectionError)):
+                log.exception("an answer broke off at %s", request.path)
+            raise
+        return _answer(request, error)
+
+
+def _answer(request: web.Request, error: Exception) -> web.StreamResponse:
+    match error:
+        case Away():
+            return away(error)
+        case web.HTTPException() if error.status < 400:
+            raise error
+        case NotSignedIn() if is_navigation(request.method, request.headers) and request.get(SLUG) is None:
+            here = safe_path(request.path_qs)
+            raise web.HTTPSeeOther("/sign-in" + (f"?next={in_query(here)}" if here and here != "/" else ""))
+        case ClawLoopsError() | web.HTTPException():
+            if status_of(error) >= 500:
+                log.warning("%s %s: %s", request.method, request.path, error)
+        case _:
+            log.exception("unforeseen at %s %s", request.method, request.path)
+    return answer(request, error)
+
+
+def away(error: Away) -> web.Response:
+    reply = web.Response(status=302, headers={"Location": error.location, "Cache-Control": "no-store"})
+    if error.cookie is not None:
+        reply.headers.add("Set-Cookie", error.cookie)
+    return reply
+
+
+@web.middleware
+async def check_host(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Exactly the hosts that we serve, written as browsers write them; anything else would be a confused proxy."""
+    site, hosts = request.app[SITE], request.headers.getall(hdrs.HOST, [])
+    slug = site.slug_of(hosts[0]) if len(hosts) == 1 else None
+    request[SLUG] = slug
+    if slug is None and hosts != [site.authority] and request.path not in HOSTLESS:
+        raise web.HTTPMisdirectedRequest(text="")
+    return await handler(request)
+
+
+@web.middleware
+async def know_visitor(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Cookies read strictly, upgrades to the relay and nowhere else, and on the dashboard who is signed in."""
+    request[COOKIES] = cookies.read(request.headers)
+    if hdrs.UPGRADE in request.headers:
+        if request[SLUG] is None:
+            raise BadInput("Nothing here speaks another protocol than HTTP.")
+        return await relay.pass_on(request)
+    token = request[COOKIES].get(cookies.SESSION)
+    if token is not None and request[SLUG] is None:
+        found = request.app[ACCOUNTS].user_of(token)
+        if found is not None:
+            request[USER], request[SESSION] = found
+    return await handler(request)
+
+
+@web.middleware
+async def check_origin(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Nothing changes on the dashboard unless one of its own pages asked for it.
+
+    Workspaces are same-site with the dashboard, so SameSite cookies do not help: the exact Origin, fetch metadata where
+    the browser sends it, and a token that only our pages hold must all fit.
+    """
+    if request.method in _READS or request[SLUG] is not None:
+        return await handler(request)
+    own = request.app[SITE].origin
+    if request.headers.getall(hdrs.ORIGIN, []) != [own]:
+        raise Forbidden("This form was sent from another site. Open the dashboard and send it from there.")
+    if request.headers.get("Sec-Fetch-Site", "same-origin") != "same-origin":
+        raise Forbidden("This form was sent from another site. Open the dashboard and send it from there.")
+    if request.content_type != _FORM:
+        raise BadInput(f"Send this as {_FORM}.")
+    request[SENT] = MultiDict((name, value) for name, value in (await request.post()).items() if isinstance(value, str))
+    token: str = request.headers.get("X-CSRF-Token") or request[SENT].get("csrf") or ""
+    tied_to = [request[COOKIES][name] for name in (cookies.SESSION, cookies.FORM) if name in request[COOKIES]]
+    if not any(hmac.compare_digest(cookies.csrf_of(each).encode(), token.encode()) for each in tied_to):
+        raise Forbidden("This form is out of date. Go back, reload the page and send it again.")
+    return await handler(request)
+
+
+MIDDLEWARES = (number_requests, answer_errors, check_host, know_visitor, check_origin)
+
+
+def policy(site: Site, nonce: str) -> str:
+    """The Content-Security-Policy of every page: nothing from elsewhere, no inline code, no framing.
+
+    A form's redirects count as its targets in Chromium, and "Open workspace" ends on the workspace's own host.
+    """
+    workspaces = f"{site.scheme}://*.ws.{site.authority}"
+    return (
+        f"default-src 'none'; script-src 'nonce-{nonce}'; style-src 'self'; img-src 'self'; connect-src 'self'; "
+        f"form-action 'self' {workspaces}; base-uri 'none'; frame-ancestors 'none'"
+    )
+
+
+async def add_headers(request: web.Request, reply: web.StreamResponse) -> None:
+    """On every answer, whoever made it, just before it leaves."""
+    request[STARTED] = True
+    if reply.status == 101:
+        return
+    headers = reply.headers
+    headers["X-Content-Type-Options"] = "nosniff"
+    headers["Cross-Origin-Opener-Policy"] = "same-origin"
+    headers["Cross-Origin-Resource-Policy"] = "same-origin"
+    headers["Referrer-Policy"] = "same-origin"
+    headers["X-Request-Id"] = request.get(REQUEST_ID, "-")
+    headers["Content-Security-Policy"] = policy(request.app[SITE], request.get(NONCE, ""))
+    headers.setdefault("Cache-Control", "no-store")
+    headers.popall(hdrs.SERVER, None)
+
+
+def address_of(request: web.Request) -> str:
+    """The browser's address as Traefik saw it: the last entry, the only one that it wrote itself."""
+    forwarded = ",".join(request.headers.getall("X-Forwarded-For", []))
+    return forwarded.rsplit(",", 1)[-1].strip() or request.remote or "unknown"

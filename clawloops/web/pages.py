@@ -1,0 +1,132 @@
+"""Jinja: one renderer for whole pages and for the partials that SSE sends alone."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import jinja2
+from aiohttp import web
+from multidict import MultiDict
+
+from clawloops.clock import now_ms
+from clawloops.errors import BadInput, ClawLoopsError
+from clawloops.web import cookies
+from clawloops.web.addresses import OWN
+from clawloops.web.context import COOKIES, NONCE, REFUSED, SENT, SITE, SLUG, USER
+from clawloops.web.files import FILES
+
+TEMPLATES: web.AppKey[jinja2.Environment] = web.AppKey("templates", jinja2.Environment)
+SECRET_FIELDS = frozenset({"password", "key", "csrf"})
+"""Never written back into a page, whatever was wrong with the form."""
+
+
+class Form:
+    """What was sent last and why it was refused, for the page that shows the form again. Empty on a first visit."""
+
+    def __init__(self, sent: Mapping[str, str], refused: ClawLoopsError | None) -> None:
+        self._sent = sent
+        self.refused = refused
+
+    def value(self, name: str, default: str = "") -> str:
+        return default if name in SECRET_FIELDS else self._sent.get(name, default)
+
+    def error(self, name: str) -> str:
+        """The message that belongs beside this field, or ""."""
+        own = isinstance(self.refused, BadInput) and self.refused.field == name
+        return str(self.refused) if own else ""
+
+    def is_for(self, name: str, value: str) -> bool:
+        """Whether the refused form is the one whose hidden field `name` holds `value` (a page with several forms)."""
+        return self.refused is not None and self._sent.get(name) == value
+
+    def general(self, *fields: str) -> str:
+        """The message, when it belongs to none of `fields`."""
+        if self.refused is None or (isinstance(self.refused, BadInput) and self.refused.field in fields):
+            return ""
+        return str(self.refused)
+
+
+def load_templates(folder: Path) -> jinja2.Environment:
+    """Autoescape, and a missing value is an error instead of an empty place."""
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(folder),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(number=number, duration=duration, day=day, within=within)
+    return environment
+
+
+def render(request: web.Request, template: str, *, status: int = 200, **values: Any) -> web.Response:
+    """A whole page. Gives a browser without a session the cookie that its forms are tied to."""
+    sent = request.get(COOKIES, {})
+    fresh = None
+    if USER not in request and cookies.FORM not in sent and request.get(SLUG) is None:
+        fresh = secrets.token_urlsafe(32)
+    text = render_part(request, template, form_cookie=fresh, **values)
+    reply = web.Response(text=text, status=status, content_type="text/html")
+    if fresh is not None:
+        reply.headers.add("Set-Cookie", cookies.give(cookies.FORM, fresh, max_age_s=cookies.SESSION_MAX_AGE_S))
+    return reply
+
+
+def render_part(request: web.Request, template: str, *, form_cookie: str | None = None, **values: Any) -> str:
+    """The text of a page or of a partial, with everything the layout needs."""
+    app = request.app
+    on_workspace = request.get(SLUG) is not None
+    files = app[FILES]
+    sent = request.get(COOKIES, {})
+    known = sent.get(cookies.SESSION) if USER in request else None
+    tied_to = known or form_cookie or sent.get(cookies.FORM)
+    return (
+        app[TEMPLATES]
+        .get_template(template)
+        .render(
+            site=app[SITE],
+            user=request.get(USER),
+            path=request.path,
+            nonce=request.get(NONCE, ""),
+            csrf=cookies.csrf_of(tied_to) if tied_to and not on_workspace else "",
+            form=Form(request.get(SENT, MultiDict()), request.get(REFUSED)),
+            asset=lambda name: files.address(name, prefix=OWN if on_workspace else "/"),
+            home=app[SITE].origin + "/" if on_workspace else "/",
+            on_workspace=on_workspace,
+            **values,
+        )
+    )
+
+
+def number(value: int) -> str:
+    """1234567 -> 1,234,567"""
+    return f"{value:,}"
+
+
+def duration(ms: int) -> str:
+    """A stage's length as a person reads it: 0.4 s, 12 s, 3 min 5 s."""
+    seconds = max(0, ms) / 1000
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    return f"{whole} s" if whole < 60 else f"{whole // 60} min {whole % 60} s"
+
+
+def day(instant: int) -> str:
+    """A Unix ms instant as a date (UTC): 29 Nov 2025"""
+    moment = datetime.fromtimestamp(instant / 1000, UTC)
+    return f"{moment.day} {moment:%b %Y}"
+
+
+def within(instant: int) -> str:
+    """How long until a Unix ms instant: in 7 days, in 3 hours, in 5 minutes."""
+    minutes = max(0, instant - now_ms() + 30_000) // 60_000
+    for size, word in ((1440, "day"), (60, "hour"), (1, "minute")):
+        if minutes >= size:
+            count = round(minutes / size)
+            return f"in {count} {word}{'' if count == 1 else 's'}"
+    return "in less than a minute"

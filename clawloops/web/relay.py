@@ -1,0 +1,205 @@
+"""Every WebSocket of a workspace passes here, so that it can be cut the moment its session or runtime ends.
+
+Traefik sends each request with an `Upgrade` header on a workspace host to us, and cannot close what it has connected
+itself. Frames are handed on as they are; both ends slow down to the slower one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Coroutine
+from types import SimpleNamespace
+from typing import Any
+
+import aiohttp
+from aiohttp import WSCloseCode, WSMsgType, hdrs, web
+from multidict import CIMultiDict
+from yarl import URL
+
+from clawloops.errors import BadInput, Unavailable
+from clawloops.model.runtime import Phase
+from clawloops.web import cookies
+from clawloops.web.context import BOARD, RUNTIME_PORT, UPSTREAM
+from clawloops.web.identity import identity_headers
+from clawloops.web.visit import Ask, Asleep, Visit, admit
+from clawloops.web.watch import WATCHES, Watch
+
+log = logging.getLogger(__name__)
+
+MAX_MESSAGE = 32 * 1024 * 1024
+REVOKED = 4401
+HANDSHAKE_S = 15.0
+CLOSE_S = 2.0  # how long a peer may take to answer our close before the connection is cut
+LOOK_S = 1.0
+
+_PASSED = frozenset(
+    {"user-agent", "accept-language", "x-real-ip"}
+    | {f"x-forwarded-{each}" for each in ("for", "host", "port", "proto", "server")}
+)
+_MAY_GO_ON = frozenset({Phase.READY, Phase.STOPPING, Phase.UNKNOWN})
+"""A draining runtime finishes its turn, and a Docker Engine that does not answer says nothing about the runtime."""
+
+_DATA = frozenset({WSMsgType.TEXT, WSMsgType.BINARY, WSMsgType.PING, WSMsgType.PONG})
+
+Closing = tuple[int, bytes]
+Socket = web.WebSocketResponse[bool] | aiohttp.ClientWebSocketResponse[bool]
+
+
+async def pass_on(request: web.Request) -> web.StreamResponse:
+    """Connect a browser's WebSocket to its own runtime. Raises what `visit.admit` raises, BadInput, Unavailable."""
+    _only_websocket(request)
+    visit = await admit(request.app, Ask(request.method, request.host, request.raw_path, request.headers))
+    async with request.app[WATCHES].open(request.app, visit.session, visit.place.id) as watch:
+        upstream = await _connect(request, visit)
+        try:
+            browser: web.WebSocketResponse[bool] = web.WebSocketResponse(
+                autoping=False,
+                autoclose=False,
+                compress=False,
+                max_msg_size=MAX_MESSAGE,
+                decode_text=False,
+                timeout=CLOSE_S,
+                protocols=(upstream.protocol,) if upstream.protocol else (),
+            )
+            await browser.prepare(request)
+            await _converse(browser, upstream, _until_over(request.app, visit, watch))
+        finally:
+            await upstream.close()
+    return browser
+
+
+def _only_websocket(request: web.Request) -> None:
+    """The one protocol that may be switched to. Lists, duplicates and h2c would reach the runtime behind our back."""
+    upgrades = request.headers.getall(hdrs.UPGRADE)
+    keys = request.headers.getall(hdrs.SEC_WEBSOCKET_KEY, [])
+    fits = (
+        request.method == "GET"
+        and len(upgrades) == len(keys) == 1
+        and upgrades[0].strip().lower() == "websocket"
+        and request.headers.get(hdrs.SEC_WEBSOCKET_VERSION) == "13"
+    )
+    if not fits:
+        raise BadInput("Only a WebSocket (version 13) may be opened here.")
+
+
+def runtime_session() -> aiohttp.ClientSession:
+    """A client for runtimes, which are hostile: no cookie is kept, no redirect followed, no proxy asked."""
+    trace = aiohttp.TraceConfig()
+    trace.on_request_redirect.append(_refuse_redirect)
+    return aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(limit=0, force_close=True),
+        cookie_jar=aiohttp.DummyCookieJar(),
+        timeout=aiohttp.ClientTimeout(total=None, sock_connect=5),
+        trust_env=False,
+        trace_configs=[trace],
+        skip_auto_headers=(hdrs.USER_AGENT, hdrs.ACCEPT, hdrs.ACCEPT_ENCODING),
+    )
+
+
+async def _refuse_redirect(
+    session: aiohttp.ClientSession, context: SimpleNamespace, params: aiohttp.TraceRequestRedirectParams
+) -> None:
+    """A runtime that answers a handshake with a redirect would make us call whatever we can reach."""
+    raise aiohttp.ClientConnectionError("the runtime answered with a redirect")
+
+
+async def _connect(request: web.Request, visit: Visit) -> aiohttp.ClientWebSocketResponse[bool]:
+    address = request.app[BOARD].get(visit.place.id).address
+    if address is None:
+        raise Asleep(visit)
+    target = URL(f"ws://{address}:{request.app[RUNTIME_PORT]}{request.raw_path}", encoded=True)
+    asked = ",".join(request.headers.getall(hdrs.SEC_WEBSOCKET_PROTOCOL, []))
+    try:
+        async with asyncio.timeout(HANDSHAKE_S):
+            return await request.app[UPSTREAM].ws_connect(
+                target,
+                headers=_headers(request, visit),
+                protocols=tuple(each.strip() for each in asked.split(",") if each.strip()),
+                autoping=False,
+                autoclose=False,
+                compress=0,
+                max_msg_size=MAX_MESSAGE,
+                decode_text=False,
+                timeout=aiohttp.ClientWSTimeout(ws_close=CLOSE_S),
+            )
+    except (aiohttp.ClientError, TimeoutError, OSError) as error:
+        log.info("runtime %s did not take a WebSocket: %s", visit.place.id, error)
+        raise Unavailable(
+            "The workspace does not take connections right now. The page tries again by itself."
+        ) from None
+
+
+def _headers(request: web.Request, visit: Visit) -> CIMultiDict[str]:
+    """What the runtime may know of the browser: an allow-list, with Traefik's own `X-Forwarded-*` unchanged."""
+    passed: CIMultiDict[str] = CIMultiDict(
+        (name, value) for name, value in request.headers.items() if name.lower() in _PASSED
+    )
+    passed[hdrs.HOST] = request.host
+    passed[hdrs.ORIGIN] = request.headers[hdrs.ORIGIN]
+    left = cookies.foreign(request.headers)
+    if left:
+        passed[hdrs.COOKIE] = left
+    passed.update(identity_headers(visit.user))
+    return passed
+
+
+async def _until_over(app: web.Application, visit: Visit, watch: Watch) -> Closing:
+    while True:
+        view = app[BOARD].get(visit.place.id)
+        if watch.is_over:
+            return REVOKED, b"signed out"
+        if view.phase not in _MAY_GO_ON:
+            return REVOKED, b"workspace stopped"
+        if watch.is_closing:
+            return WSCloseCode.SERVICE_RESTART, b"restarting"
+        await watch.news(within_s=LOOK_S)
+
+
+async def _converse(browser: Socket, upstream: Socket, over: Coroutine[Any, Any, Closing]) -> None:
+    """Pump both ways until one end closes or `over` returns; then both get the same close code."""
+    tasks = [asyncio.create_task(each) for each in (_pump(browser, upstream), _pump(upstream, browser), over)]
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        code, reason = done.pop().result()
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+    await asyncio.gather(_close(browser, code, reason), _close(upstream, code, reason))
+
+
+async def _pump(source: Socket, sink: Socket) -> Closing:
+    """Hand frames on until the source closes. Waiting for the sink is what keeps memory bounded."""
+    while True:
+        message = await source.receive()
+        if message.type in _DATA:
+            try:
+                await sink.send_frame(message.data, message.type)
+            except ConnectionError:
+                return WSCloseCode.GOING_AWAY, b""
+        elif message.type is WSMsgType.CLOSE:
+            return _sendable(message.data), str(message.extra or "").encode()[:120]
+        elif message.type is WSMsgType.ERROR:
+            return _sendable(source.close_code), b""
+        else:
+            return WSCloseCode.GOING_AWAY, b""
+
+
+def _sendable(code: int | None) -> int:
+    """A code that may stand in a close frame; 1005 and 1006 may not (RFC 6455, 7.4.1)."""
+    if not code or code == 1005:
+        return WSCloseCode.OK
+    return WSCloseCode.GOING_AWAY if code in (1004, 1006, 1015) else code
+
+
+async def _close(socket: Socket, code: int, reason: bytes) -> None:
+    """Close politely, and cut a peer that does not read: a revoked session must not linger in full buffers."""
+    try:
+        async with asyncio.timeout(CLOSE_S + 1):
+            await socket.close(code=code, message=reason)
+    except (TimeoutError, ConnectionError):
+        log.info("a WebSocket peer did not take the close frame")
+    transport = socket.get_extra_info("transport") if isinstance(socket, web.WebSocketResponse) else None
+    if transport is not None and not transport.is_closing():
+        transport.abort()

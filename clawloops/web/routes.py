@@ -1,0 +1,212 @@
+"""Every address of both listeners, and what it takes to be let through. Start reading here."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+
+import aiohttp
+from aiohttp import web
+
+from clawloops.control.accounts import Accounts
+from clawloops.control.audit import Audit
+from clawloops.control.handover import Handover
+from clawloops.control.invitations import Invitations
+from clawloops.control.ledger import Ledger
+from clawloops.control.models import Models
+from clawloops.control.runtimes import Runtimes
+from clawloops.control.sessions import Sessions
+from clawloops.errors import BadInput, Forbidden, NotSignedIn, TooManyAttempts
+from clawloops.orchestrator.board import Board
+from clawloops.web import (
+    context,
+    files,
+    forward_auth,
+    handover,
+    health,
+    home,
+    members,
+    middleware,
+    models,
+    sign_in,
+    waking,
+    workspace,
+)
+from clawloops.web.context import REFUSED, USER, Site
+from clawloops.web.errors import status_of
+from clawloops.web.pages import TEMPLATES, load_templates
+from clawloops.web.relay import runtime_session
+from clawloops.web.visit import PLACES, Places
+from clawloops.web.watch import WATCHES, Watches
+
+TEMPLATE_FOLDER = Path(__file__).parents[2] / "templates"
+OPENCLAW_PORT = 18789
+MAX_FORM_BYTES = 64 * 1024
+
+Page = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+class For(Enum):
+    """Who may come in."""
+
+    ANYBODY = "anybody"
+    MEMBER = "member"
+    ADMIN = "admin"
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    method: str
+    path: str
+    page: Page
+    access: For
+    again: Page | None = None  # the page that shows a refused form once more, with what was wrong beside the field
+
+
+DASHBOARD = (
+    Route("GET", "/healthz", health.show, For.ANYBODY),
+    Route("GET", "/ca.crt", health.certificate, For.ANYBODY),
+    Route("GET", "/static/{name}", files.show, For.ANYBODY),
+    Route("GET", "/sign-in", sign_in.show, For.ANYBODY),
+    Route("POST", "/sign-in", sign_in.sign_in, For.ANYBODY, again=sign_in.show),
+    Route("POST", "/sign-out", sign_in.sign_out, For.MEMBER),
+    Route("GET", "/join/{token}", sign_in.show_join, For.ANYBODY),
+    Route("POST", "/join/{token}", sign_in.join, For.ANYBODY, again=sign_in.show_join),
+    Route("GET", "/", home.show, For.MEMBER),
+    Route("GET", "/live", home.live, For.MEMBER),
+    Route("GET", "/workspace", workspace.show, For.MEMBER),
+    Route("GET", "/workspace/live", workspace.live, For.MEMBER),
+    Route("POST", "/workspace/open", workspace.open_, For.MEMBER),
+    Route("POST", "/workspace/start", workspace.start, For.MEMBER),
+    Route("POST", "/workspace/stop", workspace.stop, For.MEMBER),
+    Route("POST", "/workspace/delete", workspace.delete, For.MEMBER),
+    Route("GET", "/handover", handover.give, For.MEMBER),
+    Route("GET", "/models", models.show, For.ADMIN),
+    Route("POST", "/models", models.add, For.ADMIN, again=models.show),
+    Route("POST", "/models/backends/{id}/remove", models.remove, For.ADMIN),
+    Route("POST", "/models/{id}/default", models.set_default, For.ADMIN),
+    Route("GET", "/members", members.show, For.ADMIN),
+    Route("POST", "/members", members.invite, For.ADMIN, again=members.show),
+    Route("POST", "/members/invitations/{id}/withdraw", members.withdraw, For.ADMIN),
+    Route("POST", "/members/{id}/disable", members.disable, For.ADMIN),
+    Route("POST", "/members/{id}/enable", members.enable, For.ADMIN),
+)
+
+WORKSPACE = (
+    Route("GET", "/.clawloops/cb", handover.redeem, For.ANYBODY),
+    Route("GET", "/.clawloops/waking", waking.show, For.ANYBODY),
+    Route("GET", "/.clawloops/live", waking.live, For.ANYBODY),
+    Route("GET", "/.clawloops/static/{name}", files.show, For.ANYBODY),
+    Route("*", "/.clawloops/{rest:.*}", waking.closed, For.ANYBODY),
+    Route("*", "/api/v1/admin/rpc", waking.closed, For.ANYBODY),
+    Route("*", "/{rest:.*}", waking.catch_all, For.ANYBODY),
+)
+"""On `<slug>.ws.<base>`: `visit.py` stands in for the access column, and upgrades go to the relay."""
+
+LOOPBACK = (Route("GET", "/forward-auth/{runtime_id}", forward_auth.show, For.ANYBODY),)
+"""For Traefik alone, on a listener of its own."""
+
+
+def dashboard_app(
+    *,
+    site: Site,
+    accounts: Accounts,
+    invitations: Invitations,
+    sessions: Sessions,
+    handover: Handover,
+    runtimes: Runtimes,
+    models: Models,
+    ledger: Ledger,
+    audit: Audit,
+    board: Board,
+    templates: Path = TEMPLATE_FOLDER,
+    runtime_port: int = OPENCLAW_PORT,
+) -> web.Application:
+    """The dashboard's host and every workspace's host, behind Traefik."""
+    watches, places, own_files = Watches(), Places(runtimes), files.Files()
+    environment = load_templates(templates)
+
+    def fill(app: web.Application) -> web.Application:
+        _shared(app, site=site, accounts=accounts, sessions=sessions, board=board)
+        app[context.INVITATIONS] = invitations
+        app[context.HANDOVER] = handover
+        app[context.RUNTIMES] = runtimes
+        app[context.MODELS] = models
+        app[context.LEDGER] = ledger
+        app[context.AUDIT] = audit
+        app[context.RUNTIME_PORT] = runtime_port
+        app[PLACES], app[WATCHES], app[TEMPLATES], app[files.FILES] = places, watches, environment, own_files
+        return app
+
+    app = fill(web.Application(middlewares=middleware.MIDDLEWARES, client_max_size=MAX_FORM_BYTES))
+    workspaces = fill(web.Application())
+    _register(workspaces, WORKSPACE)
+    app.add_domain(f"*.ws.{site.authority}", workspaces)
+    _register(app, DASHBOARD)
+    app.on_response_prepare.append(middleware.add_headers)
+    app.on_startup.append(_open_upstream)
+    app.on_shutdown.append(watches.close)
+    app.on_cleanup.append(_close_upstream)
+    return app
+
+
+def auth_app(
+    *,
+    site: Site,
+    accounts: Accounts,
+    sessions: Sessions,
+    runtimes: Runtimes,
+    board: Board,
+    templates: Path = TEMPLATE_FOLDER,
+) -> web.Application:
+    """ForwardAuth. It must listen where nobody but Traefik can reach it."""
+    app = web.Application(middlewares=(middleware.number_requests,))
+    _shared(app, site=site, accounts=accounts, sessions=sessions, board=board)
+    app[PLACES], app[TEMPLATES], app[files.FILES] = Places(runtimes), load_templates(templates), files.Files()
+    _register(app, LOOPBACK)
+    app.on_response_prepare.append(middleware.add_headers)
+    return app
+
+
+def _shared(app: web.Application, *, site: Site, accounts: Accounts, sessions: Sessions, board: Board) -> None:
+    app[context.SITE] = site
+    app[context.ACCOUNTS] = accounts
+    app[context.SESSIONS] = sessions
+    app[context.BOARD] = board
+
+
+def _register(app: web.Application, table: tuple[Route, ...]) -> None:
+    for route in table:
+        app.router.add_route(route.method, route.path, _guard(route))
+
+
+def _guard(route: Route) -> Page:
+    """The handler behind its access check, and the page again when the form was refused."""
+
+    async def guarded(request: web.Request) -> web.StreamResponse:
+        if route.access is not For.ANYBODY and USER not in request:
+            raise NotSignedIn("You are not signed in, or your session has ended. Sign in again.")
+        if route.access is For.ADMIN and not request[USER].role.administers:
+            raise Forbidden("This page is for admins. Ask one of yours.")
+        try:
+            return await route.page(request)
+        except (BadInput, NotSignedIn, TooManyAttempts) as refused:
+            if route.again is None:
+                raise
+            request[REFUSED] = refused
+            reply = await route.again(request)
+            reply.set_status(status_of(refused))
+            return reply
+
+    return guarded
+
+
+async def _open_upstream(app: web.Application) -> None:
+    app[context.UPSTREAM] = runtime_session()
+
+
+async def _close_upstream(app: web.Application) -> None:
+    session: aiohttp.ClientSession = app[context.UPSTREAM]
+    await session.close()

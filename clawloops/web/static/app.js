@@ -1,0 +1,102 @@
+// Small conveniences on top of pages that work without them: live parts, running seconds, copy, busy buttons.
+"use strict";
+
+// A live part: the server sends the same HTML that the page was made with, whenever something has changed.
+function follow(part) {
+  const source = new EventSource(part.dataset.live);
+  source.addEventListener("part", (event) => show(part, event.data));
+  source.addEventListener("ended", () => location.reload());
+  source.addEventListener("error", () => {
+    if (source.readyState !== EventSource.CLOSED) return; // it comes back by itself
+    source.close();
+    setTimeout(() => comeBack(part), 1500);
+  });
+}
+
+// A proxy's error page ends an EventSource for good: ask what is the matter before trying again.
+async function comeBack(part) {
+  try {
+    const answer = await fetch(part.dataset.live, { method: "GET", headers: { Accept: "text/event-stream" } });
+    const status = answer.status;
+    if (answer.body) await answer.body.cancel();
+    if (status === 401 || status === 403) return location.reload(); // the page itself says why
+    if (status === 204) return;
+  } catch {
+    // not reachable: the box or the network restarts
+  }
+  follow(part);
+}
+
+function show(part, html) {
+  const open = [...part.querySelectorAll("details[open][id]")].map((each) => each.id);
+  const focused = part.contains(document.activeElement) ? document.activeElement.id : "";
+  const said = part.querySelector("[data-say]")?.textContent;
+  part.innerHTML = html;
+  for (const id of open) document.getElementById(id)?.setAttribute("open", "");
+  if (focused) document.getElementById(focused)?.focus();
+  const say = part.querySelector("[data-say]");
+  if (say && said !== undefined && say.textContent !== said) {
+    const text = say.textContent; // a screen reader speaks what changes inside a region that it already knows
+    say.textContent = "";
+    requestAnimationFrame(() => { say.textContent = text; });
+  }
+  ready(part);
+}
+
+function ready(part) {
+  part.dataset.shownAt = String(performance.now());
+  const go = part.querySelector("[data-go]");
+  if (go) location.replace(go.dataset.go);
+}
+
+function tick() {
+  for (const part of document.querySelectorAll("[data-live]")) {
+    for (const each of part.querySelectorAll("[data-running]")) {
+      const seconds = (Number(each.dataset.running) + performance.now() - Number(part.dataset.shownAt)) / 1000;
+      each.textContent = seconds < 10 ? `${seconds.toFixed(1)} s`
+        : seconds < 59.5 ? `${Math.round(seconds)} s`
+        : `${Math.floor(seconds / 60)} min ${Math.floor(seconds % 60)} s`;
+    }
+  }
+}
+
+for (const part of document.querySelectorAll("[data-live]")) {
+  ready(part);
+  follow(part);
+}
+setInterval(tick, 200);
+
+document.addEventListener("click", async (event) => {
+  const button = event.target.closest("[data-copy]");
+  if (!button) return;
+  const field = document.getElementById(button.dataset.copy);
+  try {
+    await navigator.clipboard.writeText(field.value);
+  } catch {
+    field.select();
+    document.execCommand("copy");
+  }
+  const before = button.textContent;
+  button.textContent = "Copied";
+  setTimeout(() => { button.textContent = before; }, 2000);
+});
+
+document.addEventListener("submit", (event) => {
+  const button = event.target.querySelector("button:not([type=button])");
+  if (!button) return;
+  if (button.getAttribute("aria-busy") === "true") return event.preventDefault(); // sent already
+  button.setAttribute("aria-busy", "true");
+  if (event.target.dataset.busy) {
+    button.dataset.before = button.textContent;
+    button.textContent = event.target.dataset.busy;
+  }
+});
+
+// Coming back with the browser's own "back": the page may be a kept one, with its buttons still busy.
+addEventListener("pageshow", (event) => {
+  if (!event.persisted) return;
+  for (const button of document.querySelectorAll("[aria-busy]")) {
+    button.removeAttribute("aria-busy");
+    if (button.dataset.before) button.textContent = button.dataset.before;
+  }
+});

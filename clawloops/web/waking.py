@@ -1,0 +1,64 @@
+"""A workspace's host while OpenClaw is not there: wake it, show how far it is, let the browser in."""
+
+from __future__ import annotations
+
+from aiohttp import web
+
+from clawloops.errors import Forbidden, NotFound
+from clawloops.model.runtime import Runtime, Want
+from clawloops.web.addresses import safe_path
+from clawloops.web.context import RUNTIMES
+from clawloops.web.live import stream
+from clawloops.web.pages import render, render_part
+from clawloops.web.visit import Ask, Visit, admit, identify
+from clawloops.web.workspace import progress
+
+
+def _ask(request: web.Request) -> Ask:
+    return Ask(request.method, request.host, request.raw_path, request.headers)
+
+
+async def catch_all(request: web.Request) -> web.Response:
+    """Whatever Traefik has no running runtime for. Raises as `visit.admit`; when ready, the route is on its way."""
+    await admit(request.app, _ask(request))
+    reply = render(request, "almost.html", status=503) if _ask(request).is_navigation else web.Response(status=503)
+    reply.headers["Retry-After"] = reply.headers["Refresh"] = "1"
+    return reply
+
+
+async def show(request: web.Request) -> web.Response:
+    """The progress page. A visit is a wish: a stopped runtime is started; a deleted one only from the dashboard."""
+    ask = _ask(request)
+    if not ask.is_navigation:
+        raise Forbidden("This page is for people.")
+    onward = safe_path(request.query.get("to")) or "/"
+    visit = await identify(request.app, Ask(ask.method, ask.host, onward, ask.headers))
+    runtime = await _runtime(request, visit)
+    if runtime.want is Want.STOPPED:
+        runtime = await request.app[RUNTIMES].wish(runtime.id, Want.RUNNING, by=visit.user)
+    values = progress(request, runtime, onward=onward)
+    if values["go"] is not None:
+        raise web.HTTPSeeOther(onward)
+    return render(request, "waking.html", onward=onward, **values)
+
+
+async def live(request: web.Request) -> web.StreamResponse:
+    onward = safe_path(request.query.get("to")) or "/"
+    visit = await identify(request.app, _ask(request))
+    await _runtime(request, visit)
+
+    async def part() -> tuple[object, str]:
+        runtime = await _runtime(request, visit)
+        values = progress(request, runtime, onward=onward)
+        return (runtime, values["view"]), render_part(request, "partials/progress.html", **values)
+
+    return await stream(request, visit.session, visit.place.id, part)
+
+
+async def closed(request: web.Request) -> web.Response:
+    """Our own paths and OpenClaw's admin calls on a workspace's host, for anything that is not in the URL table."""
+    raise NotFound("There is nothing at this address.")
+
+
+async def _runtime(request: web.Request, visit: Visit) -> Runtime:
+    return await request.app[RUNTIMES].get(visit.place.id, by=visit.user)
