@@ -1,7 +1,7 @@
 """What a caller is told when a call fails: OpenAI's error shape, in words that a person in the chat understands.
 
-Shape: `{"error": {"message", "type", "param", "code"}}`, as in OpenAI's API reference. OpenClaw shows the message in the
-chat. The status of each refusal is the one of the tree in `clawloops/errors.py`.
+Shape: `{"error": {"message", "type", "param", "code"}}`, as in OpenAI's API reference. OpenClaw shows the
+message in the chat. The status of each refusal is the one of the tree in `clawloops/errors.py`.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The forwarded body: rebuilt from a list of known fields, so that nothing a caller adds can redirect a call.
 
-Fields are those of OpenAI's API reference (chat completions, completions, embeddings) and the sampling fields that vLLM,
-llama.cpp and Ollama add to them. A field outside the list is refused by name, never dropped in silence.
+Fields are those of OpenAI's API reference (chat completions, completions, embeddings) and the sampling fields that
+vLLM, llama.cpp and Ollama add to them. A field outside the list is refused by name, never dropped in silence.
 """
 
 from __future__ import annotations
@@ -107,7 +107,7 @@ def _refuse_unknown(path: str, fields: dict[str, Any]) -> None:
 
 
 def _refuse_remote(fields: dict[str, Any]) -> None:
-    """Refuse what makes a backend or LiteLLM fetch an address: inside their network that reaches what a runtime may not."""
+    """Refuse what makes a backend or LiteLLM fetch an address: it would be a runtime's way into their network."""
     messages = fields.get("messages")
     for message in messages if isinstance(messages, list) else ():
         content = message.get("content") if isinstance(message, dict) else None

@@ -10,7 +10,7 @@ USER_AGENT = "clawloops"
 
 
 def to_upstream(asked: Mapping[str, str], *, key: str | None) -> dict[str, str]:
-    """The upstream's request header. `asked` is the caller's (any case if it is a CIMultiDict); `key` goes as a Bearer."""
+    """The upstream's request header. `asked` is the caller's (a CIMultiDict); `key` goes as a Bearer token."""
     header = {
         "Content-Type": "application/json",
         "Accept-Encoding": "identity",  # the meter reads the bytes that pass, so nothing may be packed

@@ -32,9 +32,18 @@ def gateway_app(directory: Directory, proxy: Proxy, *, pool: ipaddress.IPv4Netwo
     return app
 
 
-def runner(app: web.Application) -> web.AppRunner:
-    """The runner the gateway needs: without handler_cancellation a caller who leaves would keep the upstream busy."""
-    return web.AppRunner(app, handler_cancellation=True, access_log=None, keepalive_timeout=75)
+def runner(app: web.Application, *, shutdown_timeout_s: float = 5) -> web.AppRunner:
+    """The runner the gateway needs: without handler_cancellation a caller who leaves would keep the upstream busy.
+
+    At `cleanup()` running answers get `shutdown_timeout_s` seconds; then they are cut, and settled as cut.
+    """
+    return web.AppRunner(
+        app,
+        handler_cancellation=True,
+        access_log=None,
+        keepalive_timeout=75,
+        shutdown_timeout=shutdown_timeout_s,
+    )
 
 
 async def _health(request: web.Request) -> web.Response:

@@ -1,7 +1,7 @@
 """The append-only log of settled calls: a record is in the kernel's hands before the answer's last byte goes out.
 
-A record is one line, `<length> <json>\n`, written by one `os.write`: `kill -9` loses none that was appended. A line torn
-by a full disk or a power cut does not match its length, and readers skip it.
+A record is one line, `<length> <json>\n`, written by one `os.write`: `kill -9` loses none that was appended. A line
+torn by a full disk or a power cut does not match its length, and readers skip it.
 """
 
 from __future__ import annotations
@@ -61,12 +61,12 @@ class Journal:
             return None
         length, _, text = line.partition(b" ")
         try:
-            if int(length) != len(text):
-                raise ValueError("length")
-            return _call(orjson.loads(text))
+            if int(length) == len(text):
+                return _call(orjson.loads(text))
         except (ValueError, KeyError, TypeError):
-            _log.warning("%s: skipped a torn record of %d bytes", self.path, len(line))
-            return None
+            pass
+        _log.warning("%s: skipped a torn record of %d bytes", self.path, len(line))
+        return None
 
 
 def _line(call: Call) -> bytes:

@@ -39,11 +39,12 @@ async def probe(
         case BackendKind.LITELLM:
             return []
     url = backend.url.rstrip("/") + path
-    status, raw = await _ask(session, "GET", url, None, key, backend, _LIST_LIMIT_S, _secrets(key, litellm_key))
+    hidden = _secrets(key, litellm_key)
+    status, raw = await _ask(session, backend, url, body=None, bearer=key, limit_s=_LIST_LIMIT_S, hidden=hidden)
     if status in (404, 405) and backend.kind is BackendKind.OPENAI:
         return []  # some servers have no list; check() decides
     if status != 200:
-        raise _refused(backend, None, status, raw, _secrets(key, litellm_key))
+        raise _refused(backend, None, status, raw, hidden)
     items = _object(raw).get(list_name)
     if not isinstance(items, list):
         raise BackendRefused(_not_a_backend(backend), status=status)
@@ -69,7 +70,15 @@ async def check(
     }
     for limit in ({"max_tokens": 1}, {"max_completion_tokens": 64}):
         body = orjson.dumps({**fields, **limit})
-        status, raw = await _ask(session, "POST", upstream.url, body, upstream.bearer, backend, _CHECK_LIMIT_S, hidden)
+        status, raw = await _ask(
+            session,
+            backend,
+            upstream.url,
+            body=body,
+            bearer=upstream.bearer,
+            limit_s=_CHECK_LIMIT_S,
+            hidden=hidden,
+        )
         if status != 400 or b"max_" not in raw:  # reasoning models refuse max_tokens, and one token as too few
             break
     if status != 200:
@@ -80,17 +89,17 @@ async def check(
 
 async def _ask(
     session: aiohttp.ClientSession,
-    method: str,
+    backend: Backend,
     url: str,
+    *,
     body: bytes | None,
     bearer: str | None,
-    backend: Backend,
     limit_s: int,
     hidden: tuple[str, ...],
 ) -> tuple[int, bytes]:
     try:
         async with session.request(
-            method,
+            "GET" if body is None else "POST",
             url,
             data=body,
             headers=headers.to_upstream({}, key=bearer),

@@ -31,7 +31,7 @@ _BROKEN = (aiohttp.ClientError, TimeoutError, OSError)
 def upstream_session() -> aiohttp.ClientSession:
     """The one session for all upstreams: connections kept, no proxy from the environment, nothing unpacked.
 
-    Connecting may take 10 s, silence 300 s (a large model that is loaded, a long prompt that is read), an answer for ever.
+    Connecting may take 10 s, silence 300 s (a large model is loaded, a long prompt is read), an answer for ever.
     """
     return aiohttp.ClientSession(
         connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=60),

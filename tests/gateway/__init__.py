@@ -1,0 +1,1 @@
+"""The model gateway, through real sockets."""
