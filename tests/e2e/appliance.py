@@ -1,0 +1,184 @@
+"""The appliance as `install.sh` builds it, seen from outside: its commands, its files, its containers."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import socket
+import sqlite3
+import subprocess
+import urllib.request
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[2]
+INSTALL_LIMIT_S = 900.0
+LINK = re.compile(r"https?://[^\s\"']+/join/[\w-]+")
+
+
+@dataclass(frozen=True, slots=True)
+class Mode:
+    """One of the two ways to reach a box: plain HTTP on this machine, or HTTPS under a name of the team's own."""
+
+    name: str
+    domain: str = ""
+
+    def __str__(self) -> str:
+        return self.name
+
+
+HTTP = Mode("http")
+HTTPS = Mode("https", domain="team.test")
+
+
+def run(*command: str, limit_s: float = 60.0, check: bool = True, stdin: bytes | None = None) -> str:
+    """Standard output and error of a command, together. AssertionError with all of it when it fails."""
+    done = subprocess.run(
+        command, input=stdin or b"", stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=limit_s, check=False
+    )
+    text = done.stdout.decode(errors="replace")
+    assert done.returncode == 0 or not check, f"{' '.join(command)} ended with {done.returncode}:\n{text[-6000:]}"
+    return text
+
+
+def docker(*command: str, limit_s: float = 60.0, check: bool = True, stdin: bytes | None = None) -> str:
+    return run("docker", *command, limit_s=limit_s, check=check, stdin=stdin)
+
+
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port: int = listener.getsockname()[1]
+        return port
+
+
+class Appliance:
+    """One install, in a data folder and on ports of its own."""
+
+    def __init__(self, mode: Mode, folder: Path, log: Path) -> None:
+        self.mode = mode
+        self.data = folder / "data"
+        self.log = log
+        self.http_port, self.https_port = free_port(), free_port()
+        self.printed = ""
+
+    # --- the installer
+
+    def install(self, *more: str) -> str:
+        """Runs ./install.sh and returns what it printed."""
+        command = ["./install.sh", "--data", str(self.data), "--http-port", str(self.http_port)]
+        if self.mode.domain:
+            command += ["--domain", self.mode.domain, "--https-port", str(self.https_port)]
+        return self._installer("install", *command, *more)
+
+    def uninstall(self, *more: str) -> str:
+        """Runs ./install.sh uninstall, and forgets nothing that this object knew about the install."""
+        _ = self.id
+        return self._installer("uninstall", "./install.sh", "uninstall", "--data", str(self.data), *more)
+
+    def _installer(self, name: str, *command: str) -> str:
+        done = subprocess.run(
+            command,
+            cwd=ROOT,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            timeout=INSTALL_LIMIT_S,
+            text=True,
+            check=False,
+        )
+        self.log.mkdir(parents=True, exist_ok=True)
+        with (self.log / f"{name}.log").open("a") as log:
+            log.write(f"$ {' '.join(command)}\n{done.stdout}\n[{done.returncode}]\n\n")
+        assert done.returncode == 0, f"{' '.join(command)} ended with {done.returncode}:\n{done.stdout[-6000:]}"
+        return done.stdout
+
+    @property
+    def setup_link(self) -> str:
+        found = LINK.search(self.printed)
+        assert found, f"install.sh printed no set-up link:\n{self.printed[-3000:]}"
+        return found[0]
+
+    # --- what it made
+
+    @cached_property
+    def settings(self) -> dict[str, str]:
+        lines = (self.data / ".env").read_text().splitlines()
+        return dict(line.split("=", 1) for line in lines if "=" in line and not line.startswith("#"))
+
+    @cached_property
+    def id(self) -> str:
+        return self.settings["CLAWLOOPS_INSTALL_ID"]
+
+    @property
+    def base(self) -> str:
+        return self.mode.domain or "clawloops.localhost"
+
+    @property
+    def origin(self) -> str:
+        if self.mode.domain:
+            return f"https://{self.base}:{self.https_port}"
+        return f"http://{self.base}:{self.http_port}"
+
+    def service(self, name: str) -> str:
+        """The container of a Compose service, "" when this install has none."""
+        project, part = (
+            f"label=com.docker.compose.project=clawloops-{self.id}",
+            f"label=com.docker.compose.service={name}",
+        )
+        return docker("ps", "-aq", "--filter", project, "--filter", part).strip()
+
+    def runtime(self, runtime_id: str) -> str:
+        return f"clawloops-{self.id}-u-{runtime_id}"
+
+    def containers(self) -> dict[str, tuple[str, str]]:
+        """Name → (id, time of its last start) of every container of this install."""
+        ids = docker("ps", "-aq", "--no-trunc", "--filter", f"label=clawloops.install={self.id}").split()
+        inspected = json.loads(docker("inspect", *ids)) if ids else []
+        return {each["Name"].lstrip("/"): (each["Id"], each["State"]["StartedAt"]) for each in inspected}
+
+    def leftovers(self, kind: str) -> list[str]:
+        """Names of this install's containers, networks or volumes."""
+        field = "{{.Name}}" if kind != "container" else "{{.Names}}"
+        every = ["-a"] if kind == "container" else []
+        found = docker(kind, "ls", *every, "--filter", f"label=clawloops.install={self.id}", "--format", field)
+        return sorted(found.split())
+
+    def rows(self, sql: str, *values: object) -> list[dict[str, Any]]:
+        """Reads or changes the SQLite store behind the appliance's back: for clocks that no test can wait for."""
+        with sqlite3.connect(self.data / "clawloops.db", timeout=20) as db:
+            db.row_factory = sqlite3.Row
+            return [dict(row) for row in db.execute(sql, values).fetchall()]
+
+    def gateway_of(self, network: str) -> str:
+        """The host's own address on one of this install's networks: containers on it reach a test's server there."""
+        (found,) = json.loads(docker("network", "inspect", f"clawloops-{self.id}_{network}"))
+        address: str = found["IPAM"]["Config"][0].get("Gateway") or found["IPAM"]["Config"][0]["Subnet"]
+        return address if "/" not in address else re.sub(r"\.\d+/\d+$", ".1", address)
+
+    def certificate(self) -> bytes:
+        """The install's own CA, as the sign-in page offers it; fetched over plain HTTP, which trusts nothing yet."""
+        request = urllib.request.Request(
+            f"http://127.0.0.1:{self.http_port}/ca.crt", headers={"Host": f"{self.base}:{self.http_port}"}
+        )
+        with urllib.request.urlopen(request, timeout=20) as answer:
+            body: bytes = answer.read()
+            return body
+
+    def keep_logs(self) -> None:
+        """Writes the log of each container into the artefacts."""
+        self.log.mkdir(parents=True, exist_ok=True)
+        for name in self.containers():
+            (self.log / f"{name.removeprefix(f'clawloops-{self.id}-')}.log").write_text(
+                docker("logs", "--tail", "5000", name, check=False)
+            )
+
+    def forget(self) -> None:
+        """Leaves nothing of this install on the machine, whatever state it is in."""
+        if self.data.exists():
+            self.keep_logs()
+            self.uninstall("--purge")
+            shutil.rmtree(self.data, ignore_errors=True)

@@ -1,0 +1,52 @@
+"""One appliance for each way to reach it, shared by all end-to-end tests; they come last and in the order of a life."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.appliance import HTTP, HTTPS, Appliance, Mode
+from tests.e2e.story import Story
+
+ORDER = ("test_main_job", "test_secrets", "test_faults", "test_removal")
+FIGURES = pytest.StashKey[dict[str, dict[str, float]]]()
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The appliance's tests go last, one mode after the other: an open browser holds the thread's event loop."""
+
+    def place(item: pytest.Item) -> tuple[int, int, int]:
+        name = item.path.stem
+        if "e2e" not in item.path.parts or name not in ORDER:
+            return (0, 0, 0)
+        mode = 1 if "https" in item.name else 0
+        return (1, mode, ORDER.index(name))
+
+    items.sort(key=place)
+
+
+@pytest.fixture(scope="session", params=[HTTP, HTTPS], ids=str)
+def story(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, artifacts: Path) -> Iterator[Story]:
+    mode: Mode = request.param
+    folder = tmp_path_factory.mktemp(f"appliance-{mode}")
+    kept = artifacts / "e2e" / mode.name
+    for old in kept.glob("*.*") if kept.is_dir() else ():
+        old.unlink()
+    appliance = Appliance(mode, folder, kept)
+    told = Story(appliance, kept, folder)
+    try:
+        yield told
+    finally:
+        request.config.stash.setdefault(FIGURES, {})[mode.name] = told.figures
+        told.close()
+        appliance.forget()
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    for mode, figures in config.stash.get(FIGURES, {}).items():
+        terminalreporter.section(f"times over {mode.upper()}", sep="-")
+        for name, value in figures.items():
+            terminalreporter.write_line(f"{name:<72} {value:8.2f}")

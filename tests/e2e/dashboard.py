@@ -1,0 +1,134 @@
+"""What people do on ClawLoops' own pages, by the words that stand on them."""
+
+from __future__ import annotations
+
+import re
+import time
+from dataclasses import dataclass
+
+from playwright.sync_api import Locator, Page, expect
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    name: str
+    login: str
+    password: str
+
+
+class Dashboard:
+    def __init__(self, page: Page, origin: str) -> None:
+        self.page = page
+        self.origin = origin
+
+    def visit(self, path: str) -> int:
+        """Opens a page and returns its HTTP status."""
+        answer = self.page.goto(path if path.startswith("http") else self.origin + path)
+        assert answer is not None
+        return answer.status
+
+    def join(self, link: str, account: Account) -> None:
+        """Makes an account with a one-time link, and stands on the first page then."""
+        assert self.visit(link) == 200
+        self.page.get_by_label("Your name").fill(account.name)
+        self.page.get_by_label("Login").fill(account.login)
+        self.page.get_by_label("Password").fill(account.password)
+        self.page.get_by_role("button", name=re.compile("Become the owner|Join")).click()
+        expect(self.page.get_by_role("heading", name=f"Hello, {account.name}")).to_be_visible()
+
+    def sign_out(self) -> None:
+        self.page.get_by_role("button", name="Sign out").click()
+        expect(self.page.get_by_role("heading", name="Sign in")).to_be_visible()
+
+    def sign_in(self, account: Account) -> None:
+        self.visit("/sign-in")
+        self.page.get_by_label("Login").fill(account.login)
+        self.page.get_by_label("Password").fill(account.password)
+        self.page.get_by_role("button", name="Sign in").click()
+        expect(self.page.get_by_role("heading", name=f"Hello, {account.name}")).to_be_visible()
+
+    # --- models
+
+    def connect(self, kind: str, **values: str) -> None:
+        """Fills one of the forms of the models page and sends it. `values` by their labels, spaces written as `_`."""
+        self.visit("/models")
+        form = self.kind(kind)
+        if form.get_attribute("open") is None:
+            form.locator("summary").click()
+        for label, value in values.items():
+            form.get_by_label(label.replace("_", " "), exact=False).fill(value)
+        form.get_by_role("button", name="Check and connect").click()
+
+    def kind(self, title: str) -> Locator:
+        return self.page.locator("details.kind").filter(has=self.page.get_by_role("heading", name=title))
+
+    def expect_model(self, name: str) -> None:
+        expect(self.page.locator("ul.names code").get_by_text(name, exact=True)).to_be_visible(timeout=90_000)
+
+    def make_default(self, name: str) -> None:
+        self.visit("/models")
+        self.page.get_by_role("button", name=f"Make {name} the default").click()
+        row = self.page.get_by_role("listitem").filter(has_text=name)
+        expect(row.get_by_text("default", exact=True)).to_be_visible()
+
+    # --- members
+
+    def invite(self, note: str) -> str:
+        """An invitation link for a member."""
+        self.visit("/members")
+        self.page.get_by_label("For whom").fill(note)
+        self.page.get_by_role("button", name="Make an invitation link").click()
+        return self.page.get_by_label("Invitation link").input_value()
+
+    def tokens_of(self, account: Account) -> int:
+        self.visit("/members")
+        return _number(
+            self.page.get_by_role("row").filter(has_text=account.login).locator("[data-tokens]").inner_text()
+        )
+
+    # --- my workspace
+
+    def open_workspace(self) -> None:
+        self.visit("/")
+        self.page.get_by_role("button", name=re.compile("Open workspace|Try again")).click()
+
+    def stages_until_inside(self, host_part: str, limit_s: float) -> list[str]:
+        """What the progress page showed, without repetition, until the browser was on the workspace's own host."""
+        shown: list[str] = []
+        until = time.monotonic() + limit_s
+        while time.monotonic() < until:
+            if host_part in self.page.url and "/.clawloops/" not in self.page.url:
+                return shown
+            now = self.page.evaluate(
+                """() => [...document.querySelectorAll("#stages li")]
+                    .map(li => li.className.split(" ")[0] + ":" + li.querySelector("strong").innerText).join(" ")"""
+            )
+            if now and now not in shown:
+                shown.append(now)
+            self.page.wait_for_timeout(60)
+        raise AssertionError(f"not inside the workspace after {limit_s:.0f} s, on {self.page.url}; it showed {shown}")
+
+    def expect_state(self, word: str, limit_s: float = 60) -> None:
+        """Waits on the first page, without loading it again, until the workspace is in a state."""
+        expect(self.page.locator("#workspace-state")).to_have_text(word, timeout=limit_s * 1000)
+
+    def stop(self) -> None:
+        self.visit("/")
+        self.page.get_by_role("button", name="Stop", exact=True).click()
+
+    def start(self) -> None:
+        self.visit("/")
+        self.page.get_by_role("button", name="Start", exact=True).click()
+
+    def delete_container(self) -> None:
+        self.visit("/")
+        self.page.locator("#delete-container summary").click()
+        self.page.locator("#delete-container").get_by_role("button", name="Delete container").click()
+
+    def tokens(self) -> int:
+        self.visit("/")
+        return _number(self.page.locator("#usage-tokens").inner_text())
+
+
+def _number(text: str) -> int:
+    return int(re.sub(r"\D", "", text) or 0)

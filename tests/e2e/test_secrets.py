@@ -1,0 +1,74 @@
+"""No provider key, master key or internal key is anywhere in a member's runtime, nor in what Docker tells about it."""
+
+from __future__ import annotations
+
+import base64
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.appliance import docker
+from tests.e2e.browser import CHROMIUM
+from tests.e2e.story import Story
+
+pytestmark = [
+    pytest.mark.e2e,
+    pytest.mark.docker,
+    pytest.mark.skipif(not Path(CHROMIUM).exists(), reason="this machine has no package named chromium"),
+]
+
+
+def _needles(story: Story) -> dict[str, str]:
+    """What must not be found: every secret of the install in each spelling in which it could leak."""
+    found = {"provider key": story.provider_key}
+    for file in (story.appliance.data / "secrets").iterdir():
+        text = file.read_bytes().strip()
+        if b"PRIVATE KEY" in text:
+            found[file.name] = text.splitlines()[1].decode()
+            continue
+        found[file.name] = text.decode()
+        if len(text) == 64:
+            found[f"{file.name}, as bytes in base64"] = base64.b64encode(bytes.fromhex(text.decode())).decode()
+    return found
+
+
+def _search(container: str, needle: str) -> list[str]:
+    """Files and process environments inside a container that hold a text. The text itself never becomes an argument."""
+    search = (
+        "read -r needle; printf '%s' \"$needle\" >/dev/shm/needle 2>/dev/null || exit 9; "
+        "grep -rlaF -f /dev/shm/needle / --exclude-dir=proc --exclude-dir=sys --exclude=needle 2>/dev/null; "
+        "for each in /proc/[0-9]*/environ /proc/[0-9]*/cmdline; do "
+        "grep -qaF -f /dev/shm/needle $each 2>/dev/null && echo $each; done; rm /dev/shm/needle"
+    )
+    found = docker(
+        "exec", "-i", "--privileged", "-u", "0", container, "sh", "-c", search, limit_s=200, check=False,
+        stdin=needle.encode() + b"\n",
+    )  # fmt: skip
+    return found.split()
+
+
+@pytest.mark.limit(600)
+def test_no_secret_is_in_the_runtimes_files_or_processes(story: Story) -> None:
+    story.reach("chatted through LiteLLM")
+    # First the search itself: the runtime's own token is there, and it is found.
+    token = (story.appliance.data / "runtimes" / story.runtime_id / "secret" / "model-token").read_text().strip()
+    assert "/run/clawloops/model-token" in _search(story.runtime, token)
+    needles = _needles(story)
+    assert len(needles) >= 3
+    together = "\n".join(needles.values())
+    assert {name: found for name, value in needles.items() if (found := _search(story.runtime, value))} == {}
+    assert together  # every value was looked for
+
+
+def test_no_secret_is_in_what_docker_tells(story: Story) -> None:
+    story.reach("chatted through LiteLLM")
+    for container in story.appliance.containers():
+        told = docker("inspect", container) + docker("logs", "--tail", "20000", container)
+        assert [name for name, value in _needles(story).items() if value in told] == [], container
+
+
+def test_no_provider_key_is_readable_in_the_store(story: Story) -> None:
+    story.reach("chatted through LiteLLM")
+    files = [each for each in story.appliance.data.rglob("*") if each.is_file() and "ollama" not in each.parts]
+    leaks = [str(each) for each in files if story.provider_key.encode() in each.read_bytes()]
+    assert leaks == []
