@@ -35,6 +35,10 @@ from clawloops.store import runtimes as runtime_rows
 from clawloops.store.db import Database
 
 
+class EdgeMissing(EngineRefused):
+    """There is no edge container to connect: nothing that this runtime did, and over as soon as there is one."""
+
+
 class Tokens(Protocol):
     """The part of the gateway's directory that the loop keeps true."""
 
@@ -125,7 +129,7 @@ async def _connect_edge(hands: Hands, network_id: str, desired: Runtime) -> None
     try:
         await networks.connect(hands.engine, network_id, edge, names.addresses(desired.subnet).edge)
     except EngineMissing as error:
-        raise EngineRefused(
+        raise EdgeMissing(
             f"the container {edge} is not there, and every workspace is reached through it; "
             "an administrator runs ./install.sh, which makes it again",
             status=404,

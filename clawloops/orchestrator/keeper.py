@@ -13,8 +13,8 @@ from clawloops.errors import ClawLoopsError, EngineRefused, Unavailable
 from clawloops.model.runtime import Phase, Runtime, View, Want
 from clawloops.orchestrator import phase as phases
 from clawloops.orchestrator.board import Board, Opening
-from clawloops.orchestrator.execute import Hands, execute, observe
-from clawloops.orchestrator.plan import Action, Start, Stop, World, backoff_ms, keep, plan
+from clawloops.orchestrator.execute import EdgeMissing, Hands, execute, observe
+from clawloops.orchestrator.plan import Action, Start, Stop, World, backoff_ms, keep, plan, waiting
 from clawloops.orchestrator.probe import Probe
 from clawloops.runtimes import names
 from clawloops.runtimes.seen import Container, State
@@ -45,6 +45,7 @@ class Keeper:
         self._run_began = 0
         self._ready = False
         self._address: str | None = None  # where to probe while it boots
+        self._obstacle: str | None = None  # why the last step was refused; None: no look yet
 
     def wake(self) -> None:
         """Look again soon. Many calls before that are one."""
@@ -104,11 +105,13 @@ class Keeper:
         except (EngineRefused, OSError) as error:
             text = str(error) if isinstance(error, ClawLoopsError) else f"the files of the workspace: {error}"
             _log.warning("runtime %s: %s: %s", self._id, type(step).__name__, text)
-            if desired.want is Want.RUNNING:
+            self._obstacle = text
+            if desired.want is Want.RUNNING and not isinstance(error, EdgeMissing):
                 await self._failed(desired, text)
                 return 0.0
             self._show(Phase.DEGRADED, text)
             return AGAIN_S
+        self._obstacle = ""
         match step:
             case Start(container):
                 self._ours_up = container
@@ -148,6 +151,8 @@ class Keeper:
         if address and reachable and not self._ready and kept is not None and kept.state is State.RUNNING:
             self._ready = await self._probe(address)
         self._address = address if reachable and not self._ready else None
+        if self._obstacle is None:
+            self._obstacle = desired.failure if waiting(desired, now_ms()) else ""
         phase, reason = phases.derive(
             desired,
             world,
@@ -155,6 +160,7 @@ class Keeper:
             ready=self._ready,
             booting_ms=_monotonic() - self._run_began,
             image=self._hands.install.image,
+            obstacle=self._obstacle,
         )
         self._show(phase, reason, address=address if phase in (Phase.BOOT, Phase.READY) else None)
 

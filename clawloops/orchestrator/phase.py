@@ -11,9 +11,19 @@ SLOW_BOOT_MS = 180_000
 
 
 def derive(
-    desired: Runtime, world: World, kept: Container | None, *, ready: bool, booting_ms: int, image: str
+    desired: Runtime,
+    world: World,
+    kept: Container | None,
+    *,
+    ready: bool,
+    booting_ms: int,
+    image: str,
+    obstacle: str,
 ) -> tuple[Phase, str]:
-    """The phase, and with DEGRADED one sentence that says what to do. `booting_ms`: how long it has run unready."""
+    """The phase, and with DEGRADED one sentence that says what to do.
+
+    `booting_ms`: how long it has run unready; `obstacle`: why the last step was refused, "" when it was not.
+    """
     up = any(container.state.up for container in world.containers)
     match desired.want:
         case Want.GONE:
@@ -21,11 +31,18 @@ def derive(
         case Want.STOPPED:
             return (Phase.STOPPING if up else Phase.STOPPED), ""
         case Want.RUNNING:
-            return _opening(desired, world, kept, ready=ready, booting_ms=booting_ms, image=image)
+            return _opening(desired, world, kept, ready=ready, booting_ms=booting_ms, image=image, obstacle=obstacle)
 
 
 def _opening(
-    desired: Runtime, world: World, kept: Container | None, *, ready: bool, booting_ms: int, image: str
+    desired: Runtime,
+    world: World,
+    kept: Container | None,
+    *,
+    ready: bool,
+    booting_ms: int,
+    image: str,
+    obstacle: str,
 ) -> tuple[Phase, str]:
     network = world.network
     running = kept is not None and kept.state in (State.RUNNING, State.PAUSED)
@@ -36,9 +53,12 @@ def _opening(
         )
     if not world.image_present and kept is None:
         return Phase.DEGRADED, f"the image {image} is not on this host; an administrator runs ./install.sh to get it"
-    if desired.failure and not running and _told(desired, kept):
-        return Phase.DEGRADED, f"{desired.failure} (failures: {desired.failures}; it is tried again by itself)"
-    if network is None or not network.exact or not network.edge:
+    connected = network is not None and network.exact and network.edge
+    if obstacle and not (running and connected):  # a refusal is told at once
+        return Phase.DEGRADED, obstacle
+    if desired.failures >= GIVE_UP_AFTER and not running:  # a crash when it repeats: most are over with the next start
+        return Phase.DEGRADED, f"{desired.failure} ({desired.failures} times in a row; it is tried again by itself)"
+    if not connected:
         return Phase.NETWORK, ""
     if not running:
         return Phase.CONTAINER, ""
@@ -50,11 +70,6 @@ def _opening(
             "or an administrator reads its log (docker logs)"
         )
     return Phase.BOOT, ""
-
-
-def _told(desired: Runtime, kept: Container | None) -> bool:
-    """A refusal is told at once, a crash only when it repeats: most are over with the next start."""
-    return desired.failures >= GIVE_UP_AFTER or kept is None or kept.state is State.CREATED
 
 
 def ended_because(container: Container, *, memory_mb: int) -> str:

@@ -6,7 +6,7 @@ from typing import Any
 
 from docker.types import IPAMConfig, IPAMPool
 
-from clawloops.errors import EngineRefused
+from clawloops.errors import EngineRefused, EngineUnavailable
 from clawloops.runtimes import names
 from clawloops.runtimes.client import Engine, EngineMissing
 from clawloops.runtimes.seen import Network
@@ -79,7 +79,7 @@ async def disconnect(engine: Engine, network: str, container: str) -> None:
         await engine.call(lambda api: api.disconnect_container_from_network(container, network, force=True))
     except EngineMissing:
         return
-    except EngineRefused as error:
+    except (EngineRefused, EngineUnavailable) as error:  # Engine 20.10 answers 500 to this one
         if "is not connected to" not in str(error):
             raise
 

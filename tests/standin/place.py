@@ -1,0 +1,205 @@
+"""One install of the test's own in a real Docker Engine: edge, store, folder, orchestrator; all swept at the end."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import ipaddress
+import random
+import secrets
+import subprocess
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import docker
+import docker.errors
+
+from clawloops.model.account import Role, User
+from clawloops.model.runtime import Phase, Runtime, View, Want
+from clawloops.orchestrator.board import Board
+from clawloops.orchestrator.loop import Orchestrator
+from clawloops.orchestrator.probe import started
+from clawloops.runtimes import names
+from clawloops.runtimes.client import Engine
+from clawloops.runtimes.spec import PORT, Install
+from clawloops.store import runtimes as rows
+from clawloops.store import users
+from clawloops.store.db import Database, open_database
+from clawloops.store.migrate import migrate
+
+HERE = Path(__file__).resolve().parent
+SOCKET = "unix:///var/run/docker.sock"
+
+
+def standin_image(client: docker.DockerClient) -> str:
+    """The stand-in's tag: built once for each content, then reused."""
+    content = b"".join((HERE / name).read_bytes() for name in ("Dockerfile", "runtime.pl"))
+    tag = f"clawloops/standin:{hashlib.sha256(content).hexdigest()[:12]}"
+    try:
+        client.images.get(tag)
+    except docker.errors.ImageNotFound:
+        client.images.build(path=str(HERE), tag=tag, rm=True)
+    return tag
+
+
+@dataclass
+class Tokens:
+    """Records what the gateway's directory would hold."""
+
+    admitted: dict[str, tuple[bytes, str]] = field(default_factory=dict)
+
+    def set_runtime(self, token_hash: bytes, *, runtime_id: str, user_id: str, address: str) -> None:
+        self.admitted[runtime_id] = (token_hash, address)
+
+    def drop_runtime(self, runtime_id: str) -> None:
+        self.admitted.pop(runtime_id, None)
+
+
+class Place:
+    def __init__(self, client: docker.DockerClient, url: str, data: Path, image: str) -> None:
+        self.docker = client
+        self.url = url
+        self.install_id = secrets.token_hex(4)
+        self.install = Install(
+            install_id=self.install_id,
+            data=str(data),
+            edge=f"clawloops-{self.install_id}-edge",
+            image=image,
+            memory_mb=256,
+            cpus=1.0,
+        )
+        self.image = image
+        self.subnets = list(_free_pool(client).subnets(new_prefix=29))
+        self.tokens = Tokens()
+        self.board = Board()
+        self.engine = Engine(url)
+        self.db: Database
+        self.loop: Orchestrator | None = None
+
+    async def open(self) -> None:
+        self.db = await open_database(f"sqlite:///{self.install.data}/test.db")
+        await migrate(self.db, backup_dir=Path(self.install.data))
+        await asyncio.to_thread(self.make_edge)
+
+    def make_edge(self) -> None:
+        label = {names.MANAGED: "true", names.INSTALL: self.install_id}
+        front = f"clawloops-{self.install_id}-front"
+        if not self.docker.networks.list(names=[front]):
+            pool = docker.types.IPAMPool(subnet=str(self.subnets.pop()))
+            self.docker.networks.create(
+                front, driver="bridge", ipam=docker.types.IPAMConfig(pool_configs=[pool]), labels=label
+            )
+        self.docker.containers.run(
+            self.image,
+            entrypoint=["sleep", "infinity"],
+            name=self.install.edge,
+            network=front,
+            labels=label,
+            init=True,
+            detach=True,
+            restart_policy={"Name": "always"},
+        )
+
+    async def close(self) -> None:
+        if self.loop is not None:
+            await self.loop.stop()
+        self.engine.close()
+        await self.db.close()
+
+    def sweep(self) -> None:
+        mine: dict[str, Any] = {"label": f"{names.INSTALL}={self.install_id}"}
+        for container in self.docker.containers.list(all=True, filters=mine):
+            container.remove(force=True, v=True)
+        for network in self.docker.networks.list(filters=mine):
+            network.remove()
+        for volume in self.docker.volumes.list(filters=mine):
+            volume.remove(force=True)
+
+    async def orchestrate(self) -> Orchestrator:
+        """A fresh orchestrator, as after a restart of the control plane. Whoever was there is left as it is."""
+        self.loop = Orchestrator(
+            self.db, self.engine, self.tokens, install=self.install, probe=self.probe, board=self.board
+        )
+        await self.loop.start()
+        return self.loop
+
+    async def member(self, want: Want = Want.RUNNING) -> Runtime:
+        number = secrets.token_hex(8)
+        await users.add(self.db, User("u" + number, number, "Ada", Role.MEMBER, "", None, 1))
+        subnet = str(self.subnets.pop(0))
+        row = Runtime("r" + number, "u" + number, "s" + number, want, subnet, 0, None, 1, 0, "", 0, 1)
+        await rows.add(self.db, row)
+        return row
+
+    async def wish(self, runtime: Runtime, want: Want) -> None:
+        row = await self.row(runtime)
+        await rows.set_want(self.db, row, want)
+        assert self.loop is not None
+        self.loop.wake(runtime.id)
+
+    async def row(self, runtime: Runtime) -> Runtime:
+        row = await rows.get(self.db, runtime.id)
+        assert row is not None
+        return row
+
+    async def until(self, runtime: Runtime, phase: Phase, *, seconds: float = 30) -> View:
+        """Wait for a phase to be shown."""
+        return await self.seen(runtime, lambda view: view.phase is phase, seconds=seconds)
+
+    async def seen(self, runtime: Runtime, fits: Callable[[View], bool], *, seconds: float = 30) -> View:
+        try:
+            async with asyncio.timeout(seconds):
+                with self.board.bus.subscribe(runtime.id) as views:
+                    if fits(view := self.board.get(runtime.id)):
+                        return view
+                    async for view in views:
+                        if fits(view):
+                            return view
+        except TimeoutError:
+            pass
+        raise AssertionError(f"after {seconds} s it is {self.board.get(runtime.id)}")
+
+    def name(self, runtime: Runtime) -> str:
+        return names.container(self.install_id, runtime.id)
+
+    def container(self, runtime: Runtime) -> Any:
+        return self.docker.containers.get(self.name(runtime))
+
+    def containers(self, runtime: Runtime) -> list[Any]:
+        label = f"{names.RUNTIME}={runtime.id}"
+        return self.docker.containers.list(all=True, filters={"label": label})
+
+    async def inside(self, runtime: Runtime, script: str, **options: Any) -> str:
+        """Run a shell line inside the runtime, as its user."""
+        result = await asyncio.to_thread(self.container(runtime).exec_run, ["bash", "-c", script], **options)
+        return str(result.output.decode()).strip()
+
+    async def probe(self, address: str) -> bool:
+        """From the edge's network namespace: the host itself has no way to a runtime."""
+        try:
+            pid = (await asyncio.to_thread(self.docker.containers.get, self.install.edge)).attrs["State"]["Pid"]
+        except (docker.errors.DockerException, OSError):
+            return False
+        return started(await from_namespace(pid, f"http://{address}:{PORT}/startupz"))
+
+
+async def from_namespace(pid: int, url: str) -> bytes:
+    child = await asyncio.create_subprocess_exec(
+        *("nsenter", f"--net=/proc/{pid}/ns/net", "curl", "-s", "-m", "2", url),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+    )
+    return (await child.communicate())[0]
+
+
+def _free_pool(client: docker.DockerClient) -> ipaddress.IPv4Network:
+    taken = [
+        ipaddress.IPv4Network(pool["Subnet"])
+        for network in client.networks.list()
+        for pool in network.attrs["IPAM"]["Config"] or []
+        if ":" not in pool.get("Subnet", ":")
+    ]
+    pools = [ipaddress.IPv4Network(f"10.213.{third}.0/24") for third in range(256)]
+    return random.choice([pool for pool in pools if not any(pool.overlaps(each) for each in taken)])
