@@ -1,0 +1,167 @@
+# shellcheck shell=bash
+# The images: pulled where they are official and a registry answers, else built from packages. Ours are tagged with a hash of
+# what they are made of, so what is there already is not made again.
+
+declare -A IMAGES=()
+
+have() { docker image inspect "$1" >/dev/null 2>&1; }
+
+get_images() {
+  choose_base
+  ours CLAWLOOPS_IMAGE_EDGE edge
+  official CLAWLOOPS_IMAGE_TRAEFIK traefik "traefik:v$TRAEFIK_VERSION"
+  ours CLAWLOOPS_IMAGE_CLAWLOOPS clawloops
+  ours CLAWLOOPS_IMAGE_LITELLM litellm
+  ours CLAWLOOPS_OPENCLAW_IMAGE openclaw
+  IMAGES[CLAWLOOPS_IMAGE_OLLAMA]=ollama/ollama:$OLLAMA_VERSION
+  IMAGES[CLAWLOOPS_IMAGE_POSTGRES]=postgres:$POSTGRES_VERSION
+  IMAGES[CLAWLOOPS_IMAGE_VLLM]=vllm/vllm-openai:v$VLLM_VERSION
+  if chosen postgres; then official CLAWLOOPS_IMAGE_POSTGRES postgres "postgres:$POSTGRES_VERSION"; fi
+  if chosen ollama; then get_ollama; fi
+}
+
+# The optional part whose absence must not fail the install.
+get_ollama() {
+  if official CLAWLOOPS_IMAGE_OLLAMA ollama "ollama/ollama:$OLLAMA_VERSION"; then
+    use_gpu
+  else
+    PROFILES=$(without ollama "$PROFILES" ,)
+    note "Ollama is left out, it cannot be had here ($(reason ollama)): use another model address or a provider key, or set" \
+      "COMPOSE_PROFILES=ollama in $DATA/.env and run this again"
+  fi
+}
+
+use_gpu() {
+  if [[ ${COMPOSE_FILES} == *docker-compose.gpu.yml* ]] || ! nvidia-smi -L >/dev/null 2>&1; then return; fi
+  if ! docker info -f '{{json .Runtimes}}' | grep -q nvidia; then
+    note "an NVIDIA GPU is here, but Docker has no NVIDIA runtime: install the NVIDIA container toolkit, then run this again"
+  elif [[ ${IMAGES[CLAWLOOPS_IMAGE_OLLAMA]} == clawloops/* ]]; then
+    note "an NVIDIA GPU is here, but an Ollama built from packages has no CUDA: it needs a registry with ollama/ollama"
+  else
+    COMPOSE_FILES=$(with docker-compose.gpu.yml "$COMPOSE_FILES" :)
+    note "Ollama uses the NVIDIA GPU"
+  fi
+}
+
+chosen() { [[ ,$PROFILES, == *",$1,"* ]]; }
+
+choose_base() {
+  local known
+  known=$(setting CLAWLOOPS_IMAGE_BASE)
+  if [[ -n $known && -z $BUILD ]] && have "$known"; then
+    BASE_IMAGE=$known
+  elif [[ -z $BUILD ]] && pull "debian:$DEBIAN_SUITE-slim"; then
+    BASE_IMAGE=debian:$DEBIAN_SUITE-slim
+  else
+    BASE_IMAGE=clawloops/base:$DEBIAN_SUITE
+    if [[ -z $BUILD ]]; then note "no container registry answers: the images are built from packages"; fi
+    if ! have "$BASE_IMAGE"; then bootstrap_base; fi
+  fi
+  IMAGES[CLAWLOOPS_IMAGE_BASE]=$BASE_IMAGE
+}
+
+pull() {
+  if have "$1"; then return; fi
+  say "image $1: pulling"
+  logged "pull" timeout "${2:-60}" docker pull -q "$1"
+}
+
+# The host's own Debian mirror, where this is a Debian.
+mirror() {
+  # shellcheck source=/dev/null
+  . /etc/os-release
+  local found=''
+  if [[ ${ID:-} == debian ]]; then
+    found=$(cat /etc/apt/sources.list /etc/apt/sources.list.d/*.sources /etc/apt/sources.list.d/*.list 2>/dev/null |
+      awk -v suite="$VERSION_CODENAME" '
+        /^URIs:/ { uri = $2 }
+        /^Suites:/ { for (i = 2; i <= NF; i++) if ($i == suite && uri) { print uri; exit } }
+        /^deb / { sub(/\[[^]]*\] */, ""); if ($3 == suite) { print $2; exit } }')
+  fi
+  echo "${found:-http://deb.debian.org/debian}"
+}
+
+bootstrap_base() {
+  packages mmdebstrap debian-archive-keyring
+  say "image $BASE_IMAGE: bootstrapping Debian $DEBIAN_SUITE from $(mirror)"
+  local keys=/usr/share/keyrings/debian-archive-keyring.gpg
+  if ! logged base mmdebstrap --variant=minbase --include=ca-certificates --keyring="$keys" \
+    --aptopt='Apt::Install-Recommends "false"' "$DEBIAN_SUITE" "$TMP/base.tar" "$(mirror)" ||
+    ! docker import "$TMP/base.tar" "$BASE_IMAGE" >>"$TMP/base.log" 2>&1; then
+    tail_of base
+    die "the base image could not be made from $(mirror)" "check that this mirror answers and has $DEBIAN_SUITE, then run this again"
+  fi
+  rm -f "$TMP/base.tar"
+}
+
+# official KEY NAME REFERENCE: the official image where it can be pulled, else ours.
+official() {
+  if [[ $BASE_IMAGE != clawloops/* ]] && pull "$3" 900; then
+    IMAGES[$1]=$3
+  else
+    ours "$1" "$2"
+  fi
+}
+
+# ours KEY NAME: builds images/NAME where its hash is not there yet.
+ours() {
+  local name=$2 context=$TMP/context/$2 tag from=$SECONDS
+  mkdir -p "$context"
+  cp -r "$ROOT/images/$name/." "$context"
+  if [[ $name == clawloops ]]; then
+    mkdir "$context/app"
+    cp -r "$ROOT/clawloops" "$ROOT/templates" "$context/app"
+    find "$context/app" -name __pycache__ -prune -exec rm -rf {} +
+  fi
+  tag=clawloops/$name:$(contents "$context" "$name")
+  if ! have "$tag"; then
+    say "image $name: building"
+    # Builder stages fetch through whatever authority this host trusts; no final image keeps it.
+    cp /etc/ssl/certs/ca-certificates.crt "$context/ca.crt"
+    if ! logged "image-$name" build "$context" "$tag"; then
+      if [[ $name == ollama ]]; then return 1; fi
+      tail_of "image-$name"
+      die "the image $name could not be built" "the lines above say why; mend that, then run this again (what is built stays)"
+    fi
+    docker image prune -f --filter label=org.clawloops.stage=build >/dev/null # gigabytes of compilers
+    say "image $name: ready after $((SECONDS - from)) s, $(docker image inspect -f '{{.Size}}' "$tag" | awk '{ printf "%d MB", $1 / 1e6 }')"
+  fi
+  IMAGES[$1]=$tag
+}
+
+# The last thing that a failed build complained about.
+reason() { tail -n 20 "$TMP/image-$1.log" | grep -avE '^ *$|returned a non-zero code' | tail -n 1 | cut -c 1-160; }
+
+# What an image is made of: its folder, its version and its base.
+contents() {
+  local version=${2^^}_VERSION
+  {
+    (cd "$1" && find . -type f ! -name ca.crt -print0 | LC_ALL=C sort -z | xargs -0 sha256sum)
+    echo "${!version:-} $BASE_IMAGE"
+  } | sha256sum | cut -c 1-12
+}
+
+build() {
+  local each arguments=()
+  for each in BASE="$BASE_IMAGE" OLLAMA_VERSION="$OLLAMA_VERSION" POSTGRES_VERSION="$POSTGRES_VERSION" \
+    PIP_INDEX_URL="$(pip_index)" NPM_REGISTRY="$(npm_registry)" GOPROXY="${GOPROXY:-}"; do
+    if grep -q "^ARG ${each%%=*}\$" "$1/Dockerfile" && [[ -n ${each#*=} ]]; then arguments+=(--build-arg "$each"); fi
+  done
+  for each in http_proxy https_proxy no_proxy HTTP_PROXY HTTPS_PROXY NO_PROXY; do
+    if [[ -n ${!each:-} ]]; then arguments+=(--build-arg "$each"); fi
+  done
+  # The classic builder is on every Engine. The host's network, because a bridge may have no working resolver.
+  DOCKER_BUILDKIT=0 docker build --network host "${arguments[@]}" -t "$2" "$1"
+}
+
+pip_index() { echo "${PIP_INDEX_URL:-$(pip config get global.index-url 2>/dev/null || true)}"; }
+
+npm_registry() {
+  local found=${npm_config_registry:-${NPM_CONFIG_REGISTRY:-$(npm config get registry 2>/dev/null || true)}}
+  if [[ $found == http* ]]; then echo "$found"; fi
+}
+
+print_images() {
+  local key
+  for key in "${!IMAGES[@]}"; do echo "$key=${IMAGES[$key]}"; done | sort
+}

@@ -1,0 +1,85 @@
+# shellcheck shell=bash
+# Traefik's configuration, the services, and the wait until a browser would get an answer.
+
+# render TEMPLATE TARGET: fills @NAME@ in; lines that start with #https are for HTTPS alone. Written only when it differs.
+render() {
+  local address pool stamp=''
+  address=$(setting CLAWLOOPS_EDGE_ADDRESS) pool=$(setting CLAWLOOPS_RUNTIME_POOL)
+  if [[ $SCHEME == https ]]; then stamp=$(openssl x509 -in "$DATA/tls/server.crt" -noout -serial | cut -d = -f 2); fi
+  sed -e "$([[ $SCHEME == https ]] && echo 's/^#https//' || echo '/^#https/d')" \
+    -e "s|@EDGE_ADDRESS@|$address|g; s|@INSTALL_ID@|$INSTALL_ID|g; s|@HTTPS_PORT@|$HTTPS_PORT|g; s|@BASE@|$BASE|g" \
+    -e "s|@RUNTIME_POOL@|$pool|g; s|@CERTIFICATE@|$stamp|g" \
+    -e "s|@ENTRYPOINT@|$([[ $SCHEME == https ]] && echo websecure || echo web)|g" \
+    -e "s|@WORKSPACE_HOST@|^[a-z0-9-]+[.]ws[.]${BASE//./[.]}\$|g" "$1" >"$TMP/rendered"
+  if ! cmp -s "$TMP/rendered" "$2"; then
+    cp "$TMP/rendered" "$2.new" && mv "$2.new" "$2"
+  fi
+}
+
+render_traefik() {
+  render "$ROOT/traefik/traefik.yml" "$DATA/traefik/traefik.yml"
+  render "$ROOT/traefik/dynamic.yml" "$DATA/traefik/dynamic/clawloops.yml"
+}
+
+start_services() {
+  say "starting the services"
+  if ! compose_up; then
+    tail_of compose 25
+    die "the services did not start" "the lines above say why; mend that, then run this again"
+  fi
+}
+
+compose_up() {
+  logged compose compose up -d --no-build edge || return 1
+  drop_stranded_sharers || return 1
+  logged compose compose up -d --no-build --remove-orphans
+}
+
+# Traefik and the control plane live in edge's namespace. Where edge was made or started anew they sit in a dead one, and
+# Compose 1.29 calls that up to date.
+drop_stranded_sharers() {
+  local edge service sharer
+  edge=$(compose ps -q edge 2>/dev/null)
+  for service in traefik clawloops; do
+    sharer=$(compose ps -q "$service" 2>/dev/null) || true
+    if [[ -n $sharer ]] && [[ $(docker inspect -f '{{.HostConfig.NetworkMode}}' "$sharer") != "container:$edge" ||
+      $(docker inspect -f '{{.State.StartedAt}}' "$sharer") < $(docker inspect -f '{{.State.StartedAt}}' "$edge") ]]; then
+      docker rm -f "$sharer" >/dev/null
+    fi
+  done
+}
+
+# As a browser on this machine would ask, past whatever the resolver says.
+ask() {
+  local trust=()
+  if [[ $SCHEME == https ]]; then trust=(--cacert "$DATA/tls/ca.crt"); fi
+  curl --silent --fail --max-time 5 --noproxy '*' "${trust[@]}" --resolve "$BASE:$PORT:127.0.0.1" "$SCHEME://$BASE:$PORT$1"
+}
+
+wait_until_healthy() {
+  local until=$((SECONDS + 120)) each
+  say "waiting for $URL/healthz"
+  until ask /healthz >/dev/null; do
+    if ((SECONDS >= until)); then
+      for each in traefik clawloops; do
+        compose logs --tail=12 "$each" 2>&1 | cut -c 1-300 | sed 's/^/    | /' >&2
+      done
+      die "ClawLoops does not answer at $URL/healthz after 120 s" \
+        "the log lines above say why; docker logs of the containers clawloops-$INSTALL_ID-* has all of them. Then run this again"
+    fi
+    sleep 0.5
+  done
+}
+
+greet() {
+  local link
+  say "ClawLoops is up: $URL"
+  check_name
+  link=$(compose exec -T clawloops clawloops setup-link </dev/null 2>"$TMP/link.log" | tr -d '\r') || {
+    tail_of link 5
+    die "the set-up link could not be made" "run: docker exec clawloops-$INSTALL_ID-clawloops clawloops setup-link"
+  }
+  if [[ -n $link ]]; then
+    printf '\n  Open this link once to make the first account (run ./install.sh again for a new one):\n\n    %s\n\n' "$link"
+  fi
+}
