@@ -56,11 +56,17 @@ class Body:
     hide_usage: bool  # we ask for the usage of a stream, and the caller did not
 
     def forwarded(self, model: str, extra: Mapping[str, str]) -> bytes:
-        """The JSON for the upstream, with its own name for the model and `extra` fields of the gateway's own."""
+        """The JSON for the upstream, with its own name for the model and `extra` fields of the gateway's own.
+
+        Raises BadInput when it is nested deeper than can be written.
+        """
         fields = {**self.fields, "model": model, **extra}
         if self.stream:
             fields["stream_options"] = {**(self.fields.get("stream_options") or {}), "include_usage": True}
-        return orjson.dumps(fields)
+        try:
+            return orjson.dumps(fields)
+        except orjson.JSONEncodeError as error:
+            raise BadInput("The body is nested too deeply; 250 levels are the most.") from error
 
 
 def rebuild(path: str, raw: bytes) -> Body:

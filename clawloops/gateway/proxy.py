@@ -63,7 +63,7 @@ class Proxy:
     async def forward(
         self, request: web.Request, caller: Caller, target: Target, path: str, body: Body
     ) -> web.StreamResponse:
-        """Make the call and answer `request`. Raises BackendUnavailable where there is no way to the target."""
+        """Make the call and answer `request`. Raises BackendUnavailable without a way to the target, BadInput."""
         upstream = upstream_of(
             target.backend,
             target.model.upstream,
@@ -72,10 +72,11 @@ class Proxy:
             litellm_url=self._litellm_url,
             litellm_key=self._litellm_key,
         )
+        sent = body.forwarded(upstream.model, upstream.extra)
         turn = _Turn(self._settle, self._now_ms(), caller, target)
         hidden = tuple(secret for secret in (target.key, self._litellm_key) if secret)
         try:
-            return await self._exchange(request, turn, upstream, body, hidden)
+            return await self._exchange(request, turn, upstream, sent, hidden, hide_usage=body.hide_usage)
         except asyncio.CancelledError:
             turn.end(499)
             raise
@@ -84,14 +85,21 @@ class Proxy:
             raise
 
     async def _exchange(
-        self, request: web.Request, turn: _Turn, upstream: Upstream, body: Body, hidden: tuple[str, ...]
+        self,
+        request: web.Request,
+        turn: _Turn,
+        upstream: Upstream,
+        sent: bytes,
+        hidden: tuple[str, ...],
+        *,
+        hide_usage: bool,
     ) -> web.StreamResponse:
         name = turn.target.backend.name
         answer: aiohttp.ClientResponse | None = None
         try:
             answer = await self._session.post(
                 upstream.url,
-                data=body.forwarded(upstream.model, upstream.extra),
+                data=sent,
                 headers=headers.to_upstream(request.headers, key=upstream.bearer),
                 allow_redirects=False,
             )
@@ -99,7 +107,7 @@ class Proxy:
                 raw = await _head_of(answer)
                 _log.warning("backend %r answered %d: %s", name, answer.status, answers.said(raw, hidden))
                 return turn.refuse(answers.of_backend(name, answer.status, raw, hidden), answer.headers)
-            return await self._stream(request, turn, answer, body, hidden)
+            return await self._stream(request, turn, answer, hidden, hide_usage=hide_usage)
         except _CallerLeft:
             turn.end(499)
             _abort(request)
@@ -120,13 +128,12 @@ class Proxy:
         request: web.Request,
         turn: _Turn,
         answer: aiohttp.ClientResponse,
-        body: Body,
         hidden: tuple[str, ...],
+        *,
+        hide_usage: bool,
     ) -> web.StreamResponse:
         events = headers.is_stream(answer.headers)
-        turn.meter = meter = (
-            StreamMeter(hide_usage=body.hide_usage) if events else BodyMeter(length=answer.content_length)
-        )
+        turn.meter = meter = StreamMeter(hide_usage=hide_usage) if events else BodyMeter(length=answer.content_length)
         masks = [secret.encode() for secret in hidden] if events else []
         turn.reply = reply = web.StreamResponse(headers=headers.to_caller(answer.headers, length=not events))
         await _to_caller(reply.prepare(request))

@@ -1,0 +1,33 @@
+"""A gateway in a process of its own, for tests that kill it: `python -m tests.gateway.killable UPSTREAM JOURNAL`."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from hashlib import sha256
+from pathlib import Path
+
+from clawloops.clock import now_ms
+from clawloops.gateway.ingress import gateway_app
+from clawloops.gateway.journal import Journal
+from clawloops.gateway.proxy import Proxy, upstream_session
+from clawloops.gateway.route import Directory
+from tests.gateway.conftest import LOOPBACK, TOKEN, listening, target
+from tests.upstream import Upstream
+
+
+async def main(upstream_url: str, journal: Journal) -> None:
+    server = Upstream()
+    server.url = upstream_url
+    directory = Directory()
+    directory.set_models([target("small", server)])
+    directory.set_runtime(sha256(TOKEN.encode()).digest(), runtime_id="r-ada", user_id="u-ada", address="127.0.0.1")
+    async with upstream_session() as session:
+        proxy = Proxy(session, litellm_url="", litellm_key="", settle=journal.append, now_ms=now_ms)
+        async with listening(gateway_app(directory, proxy, pool=LOOPBACK)) as url:
+            print(url, flush=True)
+            await asyncio.Event().wait()
+
+
+if __name__ == "__main__":
+    asyncio.run(main(sys.argv[1], Journal(Path(sys.argv[2]))))
