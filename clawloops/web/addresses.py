@@ -7,13 +7,16 @@ from collections.abc import Mapping
 from urllib.parse import quote, unquote
 
 _PATH = re.compile(r"/(?![/\\])[!-\[\]-~]{0,2047}")  # printable ASCII without space and backslash
+_DOTS = re.compile(r"(^|/)(\.|%2e){1,2}(/|$)", re.IGNORECASE)
 OWN = "/.clawloops/"
 _CLOSED = (".clawloops",), ("api", "v1", "admin")
 
 
 def safe_path(text: str | None) -> str | None:
-    """`text` if it is a path on the same host (`//evil` and `/\\evil` are not), else None."""
-    return text if text is not None and _PATH.fullmatch(text) and not is_closed(text) else None
+    """`text` if it is a path on the same host, else None. `//evil` is not, nor what becomes `//evil` without its dots."""
+    if text is None or not _PATH.fullmatch(text) or _DOTS.search(text.split("?", 1)[0]) or is_closed(text):
+        return None
+    return text
 
 
 def is_closed(uri: str) -> bool:

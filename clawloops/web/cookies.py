@@ -19,7 +19,8 @@ STATE_MAX_AGE_S = 120
 SESSION_MAX_AGE_S = 12 * 3600
 WORKSPACE_MAX_AGE_S = 8 * 3600
 
-_OURS = "__host-cl_"
+_READ = frozenset({SESSION, WORKSPACE, STATE, FORM})
+_OURS = "__host-cl_"  # compared in lower case: browsers fold the prefix
 _VALUE = re.compile(r"[A-Za-z0-9_-]{43}")  # 256 random bits in URL-safe base64
 
 
@@ -39,7 +40,7 @@ def read(headers: CIMultiDictProxy[str] | CIMultiDict[str]) -> dict[str, str]:
     """
     found: dict[str, str] = {}
     for name, value, _ in _pairs(headers):
-        if not name.lower().startswith(_OURS):
+        if name not in _READ:
             continue
         if name in found or not _VALUE.fullmatch(value):
             raise BadInput(

@@ -10,7 +10,7 @@ from clawloops.errors import BadInput, ClawLoopsError, Forbidden
 from clawloops.web import cookies
 from clawloops.web.addresses import OWN, in_query, safe_path
 from clawloops.web.context import COOKIES, HANDOVER, RUNTIMES, SESSION, SESSIONS, SITE, USER
-from clawloops.web.visit import CHALLENGE, place_of, visitor
+from clawloops.web.visit import CHALLENGE, Away, place_of, visitor
 
 
 async def give(request: web.Request) -> web.Response:
@@ -25,7 +25,7 @@ async def give(request: web.Request) -> web.Response:
         user=request[USER], session=request[SESSION], runtime=runtime, host=host, challenge=challenge
     )
     origin = request.app[SITE].workspace_origin(runtime.slug)
-    raise web.HTTPSeeOther(f"{origin}{OWN}cb?code={code}&to={in_query(path)}")
+    raise Away(f"{origin}{OWN}cb?code={code}&to={in_query(path)}", status=303)
 
 
 async def redeem(request: web.Request) -> web.Response:
@@ -43,7 +43,7 @@ async def redeem(request: web.Request) -> web.Response:
         )
     except ClawLoopsError:
         if visitor(request.app, place, request[COOKIES]) is not None:  # "back" and "reload" lead here as well
-            raise web.HTTPSeeOther(path) from None
+            raise Away(path, status=303) from None
         raise
     if session.runtime_id != place.id:
         await request.app[SESSIONS].revoke(session)

@@ -73,7 +73,7 @@ def _answer(request: web.Request, error: Exception) -> web.StreamResponse:
             raise error
         case NotSignedIn() if is_navigation(request.method, request.headers) and request.get(SLUG) is None:
             here = safe_path(request.path_qs)
-            raise web.HTTPSeeOther("/sign-in" + (f"?next={in_query(here)}" if here and here != "/" else ""))
+            return away(Away("/sign-in" + (f"?next={in_query(here)}" if here and here != "/" else ""), status=303))
         case ClawLoopsError() | web.HTTPException():
             if status_of(error) >= 500:
                 log.warning("%s %s: %s", request.method, request.path, error)
@@ -83,7 +83,7 @@ def _answer(request: web.Request, error: Exception) -> web.StreamResponse:
 
 
 def away(error: Away) -> web.Response:
-    reply = web.Response(status=302, headers={"Location": error.location, "Cache-Control": "no-store"})
+    reply = web.Response(status=error.status, headers={"Location": error.location, "Cache-Control": "no-store"})
     if error.cookie is not None:
         reply.headers.add("Set-Cookie", error.cookie)
     return reply

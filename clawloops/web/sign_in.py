@@ -9,11 +9,12 @@ from clawloops.web.addresses import safe_path
 from clawloops.web.context import ACCOUNTS, INVITATIONS, SENT, SESSION, USER
 from clawloops.web.middleware import address_of
 from clawloops.web.pages import render
+from clawloops.web.visit import Away
 
 
 async def show(request: web.Request) -> web.Response:
     if USER in request and request.method == "GET":
-        raise web.HTTPSeeOther(_next(request))
+        raise Away(_next(request), status=303)
     return render(request, "sign_in.html", next=_next(request), has_owner=request.app[ACCOUNTS].has_owner)
 
 

@@ -79,11 +79,12 @@ class Asleep(Unavailable):
 
 
 class Away(Exception):
-    """The browser is sent to `location`, with `cookie` set."""
+    """The browser is sent to `location`, written exactly so, with `cookie` set."""
 
-    def __init__(self, location: str, *, cookie: str | None = None) -> None:
+    def __init__(self, location: str, *, status: int = 302, cookie: str | None = None) -> None:
         super().__init__(location)
         self.location = location
+        self.status = status
         self.cookie = cookie
 
 

@@ -10,7 +10,7 @@ from clawloops.web.addresses import safe_path
 from clawloops.web.context import RUNTIMES
 from clawloops.web.live import stream
 from clawloops.web.pages import render, render_part
-from clawloops.web.visit import Ask, Visit, admit, identify
+from clawloops.web.visit import Ask, Away, Visit, admit, identify
 from clawloops.web.workspace import progress
 
 
@@ -38,7 +38,7 @@ async def show(request: web.Request) -> web.Response:
         runtime = await request.app[RUNTIMES].wish(runtime.id, Want.RUNNING, by=visit.user)
     values = progress(request, runtime, onward=onward)
     if values["go"] is not None:
-        raise web.HTTPSeeOther(onward)
+        raise Away(onward, status=303)
     return render(request, "waking.html", onward=onward, **values)
 
 

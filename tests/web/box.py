@@ -1,0 +1,185 @@
+"""A box without Docker: the real services on SQLite, a real Board with views put into it, both real listeners."""
+
+from __future__ import annotations
+
+import re
+import secrets
+import socket
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from ipaddress import IPv4Network
+from pathlib import Path
+
+import aiohttp
+from aiohttp import web
+from yarl import URL
+
+from clawloops.clock import now_ms
+from clawloops.control.accounts import Accounts
+from clawloops.control.audit import Audit
+from clawloops.control.handover import Handover
+from clawloops.control.invitations import Invitations
+from clawloops.control.ledger import Ledger
+from clawloops.control.models import BundledParts, Models
+from clawloops.control.runtimes import Runtimes
+from clawloops.control.sessions import Sessions
+from clawloops.gateway.journal import Journal
+from clawloops.gateway.route import Directory
+from clawloops.model.account import Role, Session, SessionKind, User
+from clawloops.model.runtime import Phase, Runtime, View
+from clawloops.orchestrator.board import Board
+from clawloops.store import users
+from clawloops.store.db import Database, open_database
+from clawloops.store.migrate import migrate
+from clawloops.store.seal import Sealer
+from clawloops.web import cookies
+from clawloops.web.context import Site
+from clawloops.web.routes import auth_app, dashboard_app
+
+BASE = "clawloops.localhost"
+NAVIGATE = {"Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "document", "Accept": "text/html"}
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@dataclass
+class Box:
+    """`http` keeps no cookies and follows no redirects: every test says itself what the browser sends."""
+
+    site: Site
+    db: Database
+    accounts: Accounts
+    invitations: Invitations
+    sessions: Sessions
+    handover: Handover
+    runtimes: Runtimes
+    models: Models
+    ledger: Ledger
+    audit: Audit
+    board: Board
+    journal: Journal
+    directory: Directory
+    http: aiohttp.ClientSession
+    auth_port: int
+    runtime_port: int
+    woken: list[str] = field(default_factory=list)
+
+    async def member(self, login: str, role: Role = Role.MEMBER) -> User:
+        """A user without a usable password: tests that sign in make theirs through an invitation."""
+        user = User("u" + secrets.token_hex(8), login, login.title(), role, "-", None, now_ms())
+        await users.add(self.db, user)
+        self.accounts.remember(user)
+        return user
+
+    async def signed_in(self, user: User) -> tuple[str, Session]:
+        return await self.sessions.issue(user.id, SessionKind.DASHBOARD)
+
+    async def workspace(self, user: User, phase: Phase = Phase.READY, address: str | None = "127.0.0.1") -> Runtime:
+        runtime = await self.runtimes.open(user)
+        self.show(runtime, phase, address=address)
+        return runtime
+
+    def show(self, runtime: Runtime, phase: Phase, *, reason: str = "", address: str | None = None) -> None:
+        self.board.know(runtime)
+        self.board.put(View(runtime.id, phase, reason=reason, address=address, since=now_ms()))
+
+    async def inside(self, user: User, runtime: Runtime) -> tuple[str, Session]:
+        """A workspace session, with the dashboard session it came from."""
+        _, parent = await self.signed_in(user)
+        return await self.sessions.issue(user.id, SessionKind.WORKSPACE, runtime_id=runtime.id, parent=parent)
+
+    async def ask(
+        self, method: str, path: str, *, host: str = "", headers: dict[str, str] | None = None, data: object = None
+    ) -> aiohttp.ClientResponse:
+        """One request to the public listener; `host` is a workspace's, or the dashboard's when left out."""
+        sent = {"Host": host or self.site.authority, **(headers or {})}
+        url = f"http://127.0.0.1:{self.site.port}"
+        reply = await self.http.request(
+            method, URL(url + path, encoded=True), headers=sent, data=data, allow_redirects=False
+        )
+        await reply.read()
+        return reply
+
+    async def page(self, path: str, token: str = "", *, host: str = "") -> aiohttp.ClientResponse:
+        name = cookies.WORKSPACE if host else cookies.SESSION
+        return await self.ask(
+            "GET", path, host=host, headers={**NAVIGATE, **({"Cookie": f"{name}={token}"} if token else {})}
+        )
+
+    async def send(self, path: str, token: str, **fields: str) -> aiohttp.ClientResponse:
+        """A form as our own page sends it."""
+        return await self.ask(
+            "POST",
+            path,
+            headers={
+                **NAVIGATE,
+                "Origin": self.site.origin,
+                "Sec-Fetch-Site": "same-origin",
+                "Cookie": f"{cookies.SESSION}={token}",
+            },
+            data={"csrf": cookies.csrf_of(token), **fields},
+        )
+
+
+@asynccontextmanager
+async def opened_box(folder: Path) -> AsyncIterator[Box]:
+    async with AsyncExitStack() as stack:
+        db = await open_database(f"sqlite:///{folder}/clawloops.db")
+        stack.push_async_callback(db.close)
+        await migrate(db, backup_dir=folder / "backups")
+        port, auth_port, runtime_port = free_port(), free_port(), free_port()
+        ca_file = folder / "ca.crt"
+        ca_file.write_text("-----BEGIN CERTIFICATE-----\n")
+        site = Site(
+            origin=f"http://{BASE}:{port}", base=BASE, scheme="http", port=port, secure=False,
+            ca_file=ca_file, has_ollama=True, has_litellm=True,
+        )  # fmt: skip
+        http = await stack.enter_async_context(
+            aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar(), auto_decompress=True)
+        )
+        audit, sessions, board, directory = Audit(db), Sessions(db), Board(), Directory()
+        accounts = Accounts(db, sessions, audit)
+        woken: list[str] = []
+        runtimes = Runtimes(db, audit, pool=IPv4Network("10.201.0.0/24"), wake=woken.append, base=BASE)
+        bundled = BundledParts(ollama_url="", litellm_url="", litellm_key="")
+        sealer = Sealer(secrets.token_bytes(32), install_id="0" * 8)
+        models = Models(db, sealer, http, directory, audit, bundled=bundled, wake_all=lambda: None)
+        journal = Journal(folder / "usage.log")
+        stack.callback(journal.close)
+        accounts.on_disabled = runtimes.stop_for
+        box = Box(
+            site=site, accounts=accounts, sessions=sessions, runtimes=runtimes, board=board, db=db,
+            invitations=Invitations(db, accounts, audit, origin=site.origin), handover=Handover(sessions),
+            models=models, ledger=Ledger(db, journal), audit=audit, journal=journal, directory=directory, http=http,
+            auth_port=auth_port, runtime_port=runtime_port, woken=woken,
+        )  # fmt: skip
+        dashboard = dashboard_app(
+            site=site, accounts=accounts, invitations=box.invitations, sessions=sessions, handover=box.handover,
+            runtimes=runtimes, models=models, ledger=box.ledger, audit=audit, board=board, runtime_port=runtime_port,
+        )  # fmt: skip
+        auth = auth_app(site=site, accounts=accounts, sessions=sessions, runtimes=runtimes, board=board)
+        await listen(stack, dashboard, port)
+        await listen(stack, auth, auth_port)
+        yield box
+
+
+async def listen(stack: AsyncExitStack, app: web.Application, port: int, host: str = "127.0.0.1") -> None:
+    """As in production: a real runner, whose handlers are cancelled when their client leaves."""
+    runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=2.0)
+    await runner.setup()
+    stack.push_async_callback(runner.cleanup)
+    await web.TCPSite(runner, host, port).start()
+
+
+def cookie_of(reply: aiohttp.ClientResponse, name: str) -> str:
+    """The value that this answer sets for a cookie, "" when it sets none."""
+    for header in reply.headers.getall("Set-Cookie", []):
+        found = re.match(rf"{re.escape(name)}=([^;]*)", header)
+        if found:
+            return found.group(1)
+    return ""

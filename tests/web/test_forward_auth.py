@@ -1,0 +1,252 @@
+"""ForwardAuth: each answer of the specification, and a fuzz against an oracle that is written the other way round."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+
+import aiohttp
+import pytest
+
+from clawloops.model.account import Role, User
+from clawloops.model.runtime import Phase, Runtime
+from clawloops.web import cookies
+from clawloops.web.identity import SCOPES
+from clawloops.web.visit import Places
+from tests.web.box import NAVIGATE, Box
+
+Headers = list[tuple[str, str]]
+
+
+@dataclass
+class Door:
+    box: Box
+    mia: User
+    runtime: Runtime
+    host: str
+    cookie: str
+
+    async def ask(self, headers: Headers, runtime_id: str = "") -> aiohttp.ClientResponse:
+        url = f"http://127.0.0.1:{self.box.auth_port}/forward-auth/{runtime_id or self.runtime.id}"
+        reply = await self.box.http.get(url, headers=headers, allow_redirects=False)
+        await reply.read()
+        return reply
+
+    def told(self, *, method: str = "GET", host: str = "", uri: str = "/chat", proto: str = "http") -> Headers:
+        return [
+            ("X-Forwarded-Method", method), ("X-Forwarded-Host", host or self.host),
+            ("X-Forwarded-Uri", uri), ("X-Forwarded-Proto", proto),
+        ]  # fmt: skip
+
+    @property
+    def signed_in(self) -> Headers:
+        return [("Cookie", f"{cookies.WORKSPACE}={self.cookie}")]
+
+    @property
+    def navigates(self) -> Headers:
+        return list(NAVIGATE.items())
+
+    @property
+    def origin(self) -> str:
+        return f"http://{self.host}"
+
+
+@pytest.fixture
+async def door(box: Box) -> Door:
+    mia = await box.member("mia")
+    runtime = await box.workspace(mia)
+    cookie, _ = await box.inside(mia, runtime)
+    return Door(box, mia, runtime, box.site.workspace_host(runtime.slug), cookie)
+
+
+async def test_the_owner_passes_with_an_identity_and_without_our_cookies(door: Door) -> None:
+    sent = [("Cookie", f"a=1; {cookies.WORKSPACE}={door.cookie}; theme=dark; __host-CL_x=2; =__Host-cl_ws=3; a=4")]
+    reply = await door.ask([*door.told(), *sent, ("Authorization", "Bearer x"), ("X-Clawloops-User", "admin")])
+    assert reply.status == 200
+    assert reply.headers["X-Clawloops-User"] == door.mia.id
+    assert reply.headers["X-OpenClaw-Scopes"] == SCOPES and SCOPES.startswith("operator.admin,")
+    assert reply.headers["Cookie"] == "a=1; theme=dark; a=4"
+    assert reply.headers["Authorization"] == ""
+
+
+async def test_the_cookie_header_is_set_even_when_nothing_is_left(door: Door) -> None:
+    assert (await door.ask(door.told() + door.signed_in)).headers["Cookie"] == ""
+
+
+async def test_a_stranger_who_navigates_goes_to_the_hand_over(door: Door) -> None:
+    reply = await door.ask(door.told(uri="/a?b=c") + door.navigates)
+    assert reply.status == 302 and reply.headers["Location"].startswith(f"{door.box.site.origin}/handover?host=")
+    assert reply.headers["Location"].endswith("&to=/a%3Fb%3Dc")
+    given = reply.headers["Set-Cookie"]
+    assert given.startswith(f"{cookies.STATE}=") and given.endswith(
+        "Path=/; Max-Age=120; Secure; HttpOnly; SameSite=Lax"
+    )
+
+
+@pytest.mark.attacks
+async def test_a_stranger_who_does_not_navigate_is_refused(door: Door) -> None:
+    fetch = [("Sec-Fetch-Mode", "cors"), ("Accept", "text/html")]
+    frame = [("Sec-Fetch-Mode", "navigate"), ("Sec-Fetch-Dest", "iframe")]
+    socket = [("Sec-WebSocket-Key", "x"), ("Origin", door.origin), ("Accept", "text/html")]
+    for headers in (fetch, frame, socket, []):
+        assert (await door.ask(door.told() + headers)).status == 401
+    assert (await door.ask(door.told(method="POST") + door.navigates)).status == 401
+
+
+@pytest.mark.attacks
+async def test_doubled_and_damaged_cookies_are_refused(door: Door) -> None:
+    for sent in (
+        [("Cookie", f"{cookies.WORKSPACE}={door.cookie}; {cookies.WORKSPACE}={door.cookie}")],
+        [*door.signed_in, *door.signed_in],
+        [("Cookie", f"{cookies.WORKSPACE}={door.cookie}x")],
+        [("Cookie", f"{cookies.WORKSPACE}=")],
+        [("Cookie", cookies.WORKSPACE.replace("_ws", "_hs") + f"=1; {cookies.WORKSPACE}={door.cookie}")],
+    ):
+        assert (await door.ask(door.told() + sent + door.navigates)).status == 400
+
+
+@pytest.mark.attacks
+async def test_somebody_else_and_the_disabled_are_refused(door: Door) -> None:
+    ben = await door.box.member("ben")
+    his = await door.box.workspace(ben)
+    cookie, _ = await door.box.inside(ben, his)
+    for_his = [("Cookie", f"{cookies.WORKSPACE}={cookie}")]
+    assert (await door.ask(door.told() + for_his + door.navigates)).status == 403
+    stolen, _ = await door.box.inside(ben, door.runtime)  # a session that names this workspace, of another user
+    assert (await door.ask([*door.told(), ("Cookie", f"{cookies.WORKSPACE}={stolen}")])).status == 403
+    olga = await door.box.member("olga", Role.OWNER)
+    await door.box.accounts.disable(door.mia.id, by=olga)
+    assert (await door.ask(door.told() + door.signed_in)).status in (401, 403)
+
+
+@pytest.mark.attacks
+async def test_a_dashboard_cookie_opens_no_workspace(door: Door) -> None:
+    token, _ = await door.box.signed_in(door.mia)
+    for name in (cookies.WORKSPACE, cookies.SESSION):
+        assert (await door.ask([*door.told(), ("Cookie", f"{name}={token}")])).status == 401
+
+
+@pytest.mark.attacks
+@pytest.mark.parametrize("origin", ["https://evil.example", "null", "dashboard", "missing", "doubled"])
+async def test_a_websocket_from_elsewhere_is_refused(door: Door, origin: str) -> None:
+    headers = [*door.told(), *door.signed_in, ("Sec-WebSocket-Key", "x")]
+    named = door.box.site.origin if origin == "dashboard" else origin
+    headers += {"missing": [], "doubled": [("Origin", door.origin)] * 2}.get(origin, [("Origin", named)])
+    assert (await door.ask(headers)).status == 403
+
+
+@pytest.mark.attacks
+async def test_only_the_exact_host_of_this_runtime_counts(door: Door) -> None:
+    ben = await door.box.workspace(await door.box.member("ben"))
+    for host in (
+        door.host.upper(), door.host + ".", door.host.rsplit(":", 1)[0], "x" + door.host,
+        f"{door.runtime.slug}.ws.evil.example", door.box.site.authority, door.host + ",x", f"a.{door.host}",
+    ):  # fmt: skip
+        assert (await door.ask(door.told(host=host) + door.signed_in)).status == 403, host
+    assert (await door.ask(door.told() + door.signed_in, ben.id)).status == 403
+    assert (await door.ask(door.told()[1:] + door.signed_in)).status == 403
+    assert (await door.ask([*door.told(), *door.told()[1:2], *door.signed_in])).status == 403
+
+
+@pytest.mark.parametrize("phase", [phase for phase in Phase if phase is not Phase.READY])
+async def test_nobody_passes_before_openclaw_is_ready(door: Door, phase: Phase) -> None:
+    door.box.show(door.runtime, phase, address="127.0.0.1")
+    page = await door.ask(door.told(uri="/x") + door.signed_in + door.navigates)
+    assert (page.status, page.headers["Location"]) == (302, f"{door.origin}/.clawloops/waking?to=/x")
+    program = await door.ask(door.told() + door.signed_in)
+    assert program.status == 503 and program.headers["Retry-After"]
+
+
+@pytest.mark.attacks
+@pytest.mark.parametrize(
+    "uri", ["/api/v1/admin/rpc", "/API/v1/admin/rpc?x", "//api//v1/x/../admin/rpc", "/%61pi/v1/admin%2Frpc",
+            "/%2561pi/v1/admin/rpc", "/api/v1/admin;a/rpc", "/.clawloops/cb",
+            "/%2eclawloops/x", "/a/..%2f.clawloops/x"],
+)  # fmt: skip
+async def test_closed_paths_are_closed_in_every_spelling(door: Door, uri: str) -> None:
+    assert (await door.ask(door.told(method="POST", uri=uri) + door.signed_in)).status == 404
+
+
+@pytest.mark.faults
+async def test_a_store_that_fails_denies(door: Door, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def broken(self: Places, slug: str) -> None:
+        raise RuntimeError("the disk is gone")
+
+    monkeypatch.setattr(Places, "find", broken)
+    reply = await door.ask(door.told() + door.signed_in)
+    assert reply.status == 503 and "disk" not in await reply.text()
+
+
+async def test_a_known_workspace_is_admitted_without_a_query(door: Door) -> None:
+    assert (await door.ask(door.told() + door.signed_in)).status == 200
+    await door.box.db.close()
+    assert (await door.ask(door.told() + door.signed_in)).status == 200
+
+
+@pytest.mark.attacks
+async def test_fuzzed_requests_pass_only_where_the_oracle_says_so(door: Door) -> None:
+    """The oracle never parses: it knows how each request was put together, and passes only all-good ones."""
+    dice = random.Random(20)
+    ben = await door.box.workspace(await door.box.member("ben"))
+    parent, _ = await door.box.signed_in(door.mia)
+    good = f"{cookies.WORKSPACE}={door.cookie}"
+    fine_cookies = [[good], [f"a=b; {good}"], [f"{good}; x"], [f"{good};  theme=dark"], ["q=1", good]]
+    poor_cookies = [
+        [], ["a=b"], [good, good], [f"{good}; {good}"], [good[:-1]], [good + "A"], [good.lower()],
+        [f"{cookies.WORKSPACE}={parent}"],
+        [good.replace("__Host-", "__host-")], [good.replace("__Host-", "")], [f'{cookies.WORKSPACE}="{door.cookie}"'],
+        [f"{good}, {good}"], [f"{cookies.WORKSPACE}x={door.cookie}"], ["=" + good], [f"a={good}"],
+    ]  # fmt: skip
+    poor_hosts = [
+        door.box.site.workspace_host(ben.slug),
+        door.host.upper(),
+        door.host + "0",
+        door.host + "/",
+        "",
+        door.host.split(":")[0],
+        "." + door.host,
+    ]
+    fine_uris = ["/", "/chat", "/api/v1/x", "/x?to=//evil", "/a%20b", "/api/v2/admin/rpc", "/..."]
+    poor_uris = [
+        "/api/v1/admin/rpc",
+        "/api/v1/%41dmin/rpc",
+        "/.clawloops/live",
+        "/./.ClawLoops/x",
+        "chat",
+        "",
+        "http://x/",
+        "*",
+    ]
+    passed = 0
+    for _ in range(2000):
+        flaws = set(
+            dice.sample(["cookie", "host", "uri", "id", "proto", "origin", "phase"], dice.choice([0, 0, 0, 1, 1, 2]))
+        )
+        headers: Headers = [
+            ("X-Forwarded-Method", dice.choice(["GET", "POST", "PUT", "OPTIONS", "HEAD", "DELETE", "get"])),
+            ("X-Forwarded-Host", dice.choice(poor_hosts) if "host" in flaws else door.host),
+            ("X-Forwarded-Uri", dice.choice(poor_uris) if "uri" in flaws else dice.choice(fine_uris)),
+            ("X-Forwarded-Proto", dice.choice(["https", "ws", ""]) if "proto" in flaws else "http"),
+        ]
+        headers += [("Cookie", each) for each in dice.choice(poor_cookies if "cookie" in flaws else fine_cookies)]
+        if "origin" in flaws:
+            headers += [
+                ("Sec-WebSocket-Key", "x"),
+                ("Origin", dice.choice(["null", "http://evil.example", door.box.site.origin])),
+            ]
+        elif dice.random() < 0.2:
+            headers += [("Sec-WebSocket-Key", "x"), ("Origin", door.origin)]
+        headers += [
+            each
+            for each in [*door.navigates, ("X-Clawloops-User", "root"), ("Authorization", "y")]
+            if dice.random() < 0.5
+        ]
+        door.box.show(
+            door.runtime, dice.choice([Phase.BOOT, Phase.STOPPED, Phase.UNKNOWN]) if "phase" in flaws else Phase.READY
+        )
+        dice.shuffle(headers)
+        reply = await door.ask(headers, dice.choice([ben.id, "r0", "%2e%2e"]) if "id" in flaws else "")
+        assert (reply.status == 200) == (not flaws), (flaws, reply.status, headers)
+        assert reply.status in (200, 302, 400, 401, 403, 404, 503), (reply.status, headers)
+        passed += reply.status == 200
+    assert passed > 500
