@@ -1,4 +1,4 @@
-"""A scriptable model server: OpenAI's chat, completions and embeddings, and Ollama's list, as a real HTTP server.
+"""A scriptable model server, a real one: OpenAI's chat and embeddings, Anthropic's messages, Ollama's list of models.
 
 What it does is chosen by the model's name, so that it can also be steered through LiteLLM:
 
@@ -105,6 +105,7 @@ class Upstream:
         app.router.add_post("/v1/chat/completions", self._chat)
         app.router.add_post("/v1/completions", self._chat)
         app.router.add_post("/v1/embeddings", self._embeddings)
+        app.router.add_post("/v1/messages", self._messages)
         app.router.add_put("/control/scripts/{name}", self._set_script)
         app.router.add_get("/control/requests", self._requests)
         app.router.add_delete("/control/requests", self._forget)
@@ -135,6 +136,33 @@ class Upstream:
         data = [{"object": "embedding", "index": 0, "embedding": [0.25, -0.5]}]
         usage = {"prompt_tokens": 5, "total_tokens": 5}
         return web.json_response({"object": "list", "data": data, "model": "embed", "usage": usage})
+
+    async def _messages(self, request: web.Request) -> web.StreamResponse:
+        """Anthropic's dialect, as far as a text goes: https://docs.anthropic.com/en/api/messages-streaming."""
+        body = await request.json()
+        self._note(request, body)
+        usage = {"input_tokens": 7, "cache_read_input_tokens": 4, "output_tokens": len(WORDS)}
+        head = {"id": "msg_1", "type": "message", "role": "assistant", "model": body["model"], "stop_sequence": None}
+        if not body.get("stream"):
+            content = [{"type": "text", "text": "".join(WORDS)}]
+            return web.json_response({**head, "content": content, "stop_reason": "end_turn", "usage": usage})
+        events: list[dict[str, Any]] = [
+            {"type": "message_start", "message": {**head, "content": [], "stop_reason": None, "usage": usage}},
+            {"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": ""}},
+        ]
+        for word in WORDS:
+            delta = {"type": "text_delta", "text": word}
+            events.append({"type": "content_block_delta", "index": 0, "delta": delta})
+        events.append({"type": "content_block_stop", "index": 0})
+        end = {"output_tokens": len(WORDS)}
+        events.append({"type": "message_delta", "delta": {"stop_reason": "end_turn"}, "usage": end})
+        events.append({"type": "message_stop"})
+        reply = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
+        await reply.prepare(request)
+        for event in events:
+            await reply.write(f"event: {event['type']}\ndata: {json.dumps(event)}\n\n".encode())
+        await reply.write_eof()
+        return reply
 
     async def _chat(self, request: web.Request) -> web.StreamResponse:
         body = await request.json()
