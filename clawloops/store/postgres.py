@@ -29,6 +29,7 @@ _NOT_NOW = (
     asyncpg.InsufficientResourcesError,
     asyncpg.ReadOnlySQLTransactionError,
     asyncpg.QueryCanceledError,
+    asyncpg.InternalClientError,  # the server ended the connection while it was idle
 )
 
 

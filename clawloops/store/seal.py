@@ -108,14 +108,16 @@ def load_master(path: Path) -> bytes:
         raise SetupError(f"the master key {path} is missing; {lost}") from error
     except OSError as error:
         raise SetupError(f"the master key {path} cannot be read ({error.strerror}); {lost}") from error
-    with os.fdopen(handle, "rb") as file:
+    try:
         state = os.fstat(handle)
         if not stat.S_ISREG(state.st_mode):
             raise SetupError(f"the master key {path} is not a regular file; {lost}")
         if state.st_mode & 0o177:
             mode = stat.S_IMODE(state.st_mode)
             raise SetupError(f"the master key {path} has mode {mode:04o}, others may use it; run: chmod 600 {path}")
-        text = file.read(1024).decode("ascii", "replace").strip()
+        text = os.read(handle, 1024).decode("ascii", "replace").strip()
+    finally:
+        os.close(handle)
     if not re.fullmatch(r"[0-9a-fA-F]{64}", text):
         raise SetupError(f"the master key {path} does not hold 64 hex digits; {lost}")
     return bytes.fromhex(text)

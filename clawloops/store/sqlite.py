@@ -15,7 +15,7 @@ from typing import Any
 import aiosqlite
 
 from clawloops.errors import Conflict, SetupError, Unavailable
-from clawloops.store.transaction import Row, SqlDatabase
+from clawloops.store.transaction import Row, SqlDatabase, finish
 
 BUSY_TIMEOUT_S = 10
 # A literal or a comment is matched first, so that a "$1" inside it stays as it is.
@@ -65,9 +65,13 @@ class Sqlite(SqlDatabase[aiosqlite.Connection]):
         self.path = path
         self._raw = raw
         self._turn = asyncio.Lock()
+        self._closed = False
 
     async def _acquire(self) -> aiosqlite.Connection:
         await self._turn.acquire()
+        if self._closed:
+            self._turn.release()
+            raise Unavailable("the database is closed, because the program ends; try again when it is back")
         return self._raw
 
     async def _release(self, connection: aiosqlite.Connection) -> None:
@@ -91,7 +95,9 @@ class Sqlite(SqlDatabase[aiosqlite.Connection]):
 
     async def close(self) -> None:
         async with self._turn:
-            await self._raw.close()
+            if not self._closed:
+                self._closed = True
+                await finish(self._raw.close())
 
     async def back_up(self, to: Path) -> None:
         """Write a consistent copy (SQLite's backup API, so the write-ahead log is in it), mode 0600, by rename.
@@ -127,6 +133,15 @@ def _settle_file(part: Path, to: Path) -> None:
             os.close(handle)
 
 
+def _make_private(path: Path) -> None:
+    # Never open and close a file that is there: that would drop the locks of this program's other connections to it.
+    try:
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+    except FileExistsError:
+        if not path.is_file() or not os.access(path, os.R_OK | os.W_OK):
+            raise PermissionError("not a file that can be read and written") from None
+
+
 async def _set_up(path: Path, raw: aiosqlite.Connection) -> None:
     mode = [tuple(row) for row in await raw.execute_fetchall("PRAGMA journal_mode = WAL")]
     if mode != [("wal",)]:
@@ -139,9 +154,11 @@ async def open_sqlite(path: Path) -> Sqlite:
     """Open or make the file, mode 0600. Raises SetupError with the next step."""
     raw: aiosqlite.Connection | None = None
     try:
-        with contextlib.suppress(FileExistsError):
-            os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
-        raw = await aiosqlite.connect(path, isolation_level=None, timeout=BUSY_TIMEOUT_S, cached_statements=256)
+        _make_private(path)
+        opening = aiosqlite.connect(path, isolation_level=None, timeout=BUSY_TIMEOUT_S, cached_statements=256)
+        # aiosqlite's thread would keep a program that failed from ending, and so from being started again.
+        opening._thread.daemon = True
+        raw = await opening
         raw.row_factory = sqlite3.Row
         await _set_up(path, raw)
     except BaseException as error:

@@ -49,12 +49,23 @@ def postgresql_server() -> Iterator[str]:
     if os.getuid() == 0:
         for path in (home, home / "password"):
             shutil.chown(path, "postgres", "postgres")
-    made: list[str | Path] = [programs / "initdb", "--username=postgres", "--auth=scram-sha-256", f"--pwfile={home}/password"]
+    made: list[str | Path] = [
+        programs / "initdb",
+        "--username=postgres",
+        "--auth=scram-sha-256",
+        f"--pwfile={home}/password",
+    ]
     subprocess.run(
         _as_postgres([*made, "--encoding=UTF8", "--no-sync", "-D", home / "data"]), check=True, capture_output=True
     )
     port = _free_port()
-    options = {"port": port, "listen_addresses": "127.0.0.1", "unix_socket_directories": home, "fsync": "off"}
+    options: dict[str, object] = {
+        "port": port,
+        "listen_addresses": "127.0.0.1",
+        "unix_socket_directories": home,
+        "fsync": "off",
+    }
+    options["client_connection_check_interval"] = 100  # ms; a killed client's statement ends soon
     log = (home / "log").open("wb")
     server = subprocess.Popen(
         _as_postgres(

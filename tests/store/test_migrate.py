@@ -1,0 +1,222 @@
+"""An upgrade either happens whole, with a copy of what was before, or leaves the old schema as it was."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+import sys
+from importlib import resources
+from pathlib import Path
+
+import pytest
+
+from clawloops.errors import SetupError
+from clawloops.store import meta, users
+from clawloops.store.db import Database, open_database
+from clawloops.store.migrate import Migration, migrate, shipped
+from tests.store import rows
+
+FIRST = Migration(1, "0001_one.sql", "CREATE TABLE one (n BIGINT PRIMARY KEY);\nINSERT INTO one VALUES (1);\n")
+SECOND = Migration(2, "0002_two.sql", "CREATE TABLE two (n BIGINT);\nINSERT INTO two SELECT n FROM one;\n")
+BROKEN = Migration(2, "0002_broken.sql", "CREATE TABLE two (n BIGINT);\nINSERT INTO one VALUES (1);\n")
+
+# Migrations that were released must never change: add a line per release, never edit one.
+RELEASED = {1: "e969c1b66ef06627f1ced027a3760aef8552b44fc1860cd5fcc972c50c94f150"}
+
+
+def test_released_migrations_were_not_changed() -> None:
+    assert {each.number: each.sha256 for each in shipped() if each.number in RELEASED} == RELEASED
+    assert {each.number for each in shipped()} == set(RELEASED), "add the new migration's SHA-256 to RELEASED"
+
+
+async def test_an_empty_database_gets_the_whole_schema_and_no_backup(empty: Database, tmp_path: Path) -> None:
+    assert await migrate(empty, backup_dir=tmp_path / "backups") == [each.number for each in shipped()]
+    assert await migrate(empty, backup_dir=tmp_path / "backups") == []
+    assert not (tmp_path / "backups").exists()
+    await users.add(empty, rows.user())
+
+
+async def test_each_migration_is_applied_once_in_order(empty: Database, tmp_path: Path) -> None:
+    assert await migrate(empty, backup_dir=tmp_path, migrations=[FIRST]) == [1]
+    assert await migrate(empty, backup_dir=tmp_path, migrations=[FIRST, SECOND]) == [2]
+    assert await migrate(empty, backup_dir=tmp_path, migrations=[FIRST, SECOND]) == []
+    assert await empty.fetch("SELECT n FROM two") == [{"n": 1}]
+
+
+async def test_a_newer_schema_is_refused_with_the_next_step(empty: Database, tmp_path: Path) -> None:
+    await migrate(empty, backup_dir=tmp_path, migrations=[FIRST, SECOND])
+    with pytest.raises(SetupError, match=r"schema 2.*only up to 1.*run that version again, or restore"):
+        await migrate(empty, backup_dir=tmp_path, migrations=[FIRST])
+    assert await empty.fetch("SELECT n FROM two") == [{"n": 1}]
+
+
+async def test_a_migration_that_was_changed_after_its_release_is_refused(empty: Database, tmp_path: Path) -> None:
+    await migrate(empty, backup_dir=tmp_path, migrations=[FIRST])
+    changed = Migration(1, FIRST.name, FIRST.text + "-- a word more\n")
+    with pytest.raises(SetupError, match="not the one that this database was made with"):
+        await migrate(empty, backup_dir=tmp_path, migrations=[changed, SECOND])
+
+
+async def test_a_failing_migration_leaves_the_old_schema(empty: Database, tmp_path: Path) -> None:
+    await migrate(empty, backup_dir=tmp_path, migrations=[FIRST])
+    with pytest.raises(SetupError, match=r"0002_broken\.sql failed and was undone.*still has schema 1"):
+        await migrate(empty, backup_dir=tmp_path, migrations=[FIRST, BROKEN])
+    assert await empty.fetch("SELECT n FROM one") == [{"n": 1}]
+    assert await migrate(empty, backup_dir=tmp_path, migrations=[FIRST, SECOND]) == [2]
+
+
+async def test_migrations_before_a_failing_one_stay(empty: Database, tmp_path: Path) -> None:
+    broken = Migration(3, "0003_broken.sql", "DROP TABLE one;\nDROP TABLE none;\n")
+    with pytest.raises(SetupError, match="still has schema 2"):
+        await migrate(empty, backup_dir=tmp_path, migrations=[FIRST, SECOND, broken])
+    assert await empty.fetch("SELECT n FROM one") == [{"n": 1}]
+    assert await empty.fetch("SELECT n FROM two") == [{"n": 1}]
+
+
+async def test_two_programs_that_migrate_at_once_apply_each_migration_once(url: str, tmp_path: Path) -> None:
+    programs = [await open_database(url) for _ in range(4)]
+    applied = await asyncio.gather(
+        *(migrate(db, backup_dir=tmp_path / "backups", migrations=[FIRST, SECOND]) for db in programs)
+    )
+    assert sorted(number for each in applied for number in each) == [1, 2]
+    for db in programs:
+        await db.close()
+
+
+async def test_a_sqlite_file_is_backed_up_whole_before_an_upgrade(tmp_path: Path) -> None:
+    path, folder = tmp_path / "store.db", tmp_path / "backups"
+    db = await open_database(f"sqlite:///{path}")
+    await migrate(db, backup_dir=folder, migrations=[FIRST])
+    for n in range(2, 200):  # these stand in the write-ahead log only: a plain copy of the file would miss them
+        await db.execute("INSERT INTO one VALUES ($1)", n)
+    assert (tmp_path / "store.db-wal").stat().st_size > 0
+    await migrate(db, backup_dir=folder, migrations=[FIRST, SECOND])
+    await db.close()
+
+    (copy,) = folder.iterdir()
+    assert copy.name.startswith("store-schema1-")
+    assert copy.stat().st_mode & 0o777 == 0o600
+    assert folder.stat().st_mode & 0o777 == 0o700
+    raw = sqlite3.connect(copy)
+    assert raw.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+    assert raw.execute("SELECT count(*) FROM one").fetchall() == [(199,)]
+    assert raw.execute("SELECT name FROM sqlite_master WHERE name = 'two'").fetchall() == []
+    raw.close()
+    restored = await open_database(f"sqlite:///{copy}")
+    assert await migrate(restored, backup_dir=tmp_path / "again", migrations=[FIRST, SECOND]) == [2]
+    await restored.close()
+
+
+async def test_without_a_backup_there_is_no_upgrade(tmp_path: Path) -> None:
+    db = await open_database(f"sqlite:///{tmp_path}/store.db")
+    await migrate(db, backup_dir=tmp_path, migrations=[FIRST])
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(SetupError, match="cannot be made"):
+        await migrate(db, backup_dir=tmp_path / "file", migrations=[FIRST, SECOND])
+    assert await db.fetch("SELECT number FROM schema_migrations") == [{"number": 1}]
+    await db.close()
+
+
+async def test_a_failure_names_the_copy_from_before(tmp_path: Path) -> None:
+    db = await open_database(f"sqlite:///{tmp_path}/store.db")
+    await migrate(db, backup_dir=tmp_path / "backups", migrations=[FIRST])
+    with pytest.raises(SetupError, match=r"a copy from before is .*/store-schema1-"):
+        await migrate(db, backup_dir=tmp_path / "backups", migrations=[FIRST, BROKEN])
+    await db.close()
+
+
+async def test_rows_that_would_refer_to_nothing_stop_an_upgrade(empty: Database, tmp_path: Path) -> None:
+    child = Migration(
+        2,
+        "0002_child.sql",
+        """CREATE TABLE child (n BIGINT REFERENCES one (n) DEFERRABLE INITIALLY DEFERRED);
+        INSERT INTO child VALUES (9);""",
+    )
+    await migrate(empty, backup_dir=tmp_path, migrations=[FIRST])
+    with pytest.raises(SetupError, match="still has schema 1"):
+        await migrate(empty, backup_dir=tmp_path, migrations=[FIRST, child])
+    assert await migrate(empty, backup_dir=tmp_path, migrations=[FIRST, SECOND]) == [2]
+
+
+MIGRATOR = """
+import asyncio, sys
+from pathlib import Path
+from clawloops.store.db import open_database
+from clawloops.store.migrate import migrate
+from tests.store.test_migrate import FIRST, SLOW
+
+async def main() -> None:
+    db = await open_database(sys.argv[1])
+    print("go", flush=True)
+    await migrate(db, backup_dir=Path(sys.argv[2]), migrations=[FIRST, SLOW])
+    print("done", flush=True)
+
+asyncio.run(main())
+"""
+SLOW = Migration(
+    2,
+    "0002_slow.sql",
+    """DROP TABLE one;
+    CREATE TABLE many (n BIGINT);
+    INSERT INTO many WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 8000000)
+        SELECT count(*) FROM n;""",
+)
+
+
+@pytest.mark.parametrize("after_s", [0.02, 0.2])
+async def test_kill_9_in_the_middle_of_an_upgrade_leaves_the_old_schema(
+    empty: Database, url: str, tmp_path: Path, after_s: float
+) -> None:
+    await migrate(empty, backup_dir=tmp_path / "backups", migrations=[FIRST])
+    program = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", MIGRATOR, url, str(tmp_path / "backups"), stdout=asyncio.subprocess.PIPE
+    )
+    assert program.stdout is not None
+    assert await program.stdout.readline() == b"go\n"
+    await asyncio.sleep(after_s)
+    program.kill()
+    assert b"done" not in (await program.communicate())[0]
+    assert await empty.fetch("SELECT n FROM one") == [{"n": 1}]
+    if empty.dialect == "sqlite":
+        assert await empty.fetch("PRAGMA integrity_check") == [{"integrity_check": "ok"}]
+    assert await migrate(empty, backup_dir=tmp_path / "backups", migrations=[FIRST, SECOND]) == [2]
+    assert await empty.fetch("SELECT n FROM two") == [{"n": 1}]
+
+
+def test_statements_end_at_semicolons_outside_quotes_and_comments() -> None:
+    text = """-- one; two
+    CREATE TABLE t (a TEXT DEFAULT 'x;--''y', "b;c" BYTEA); -- and; this
+    INSERT INTO t VALUES ('BYTEA', 1 - 2); ;
+    CREATE TABLE s (seq BIGSERIAL PRIMARY KEY)"""
+    assert Migration(1, "n", text).statements("sqlite") == [
+        """CREATE TABLE t (a TEXT DEFAULT 'x;--''y', "b;c" BLOB)""",
+        "INSERT INTO t VALUES ('BYTEA', 1 - 2)",
+        "CREATE TABLE s (seq INTEGER PRIMARY KEY AUTOINCREMENT)",
+    ]
+    assert Migration(1, "n", text).statements("postgresql")[2] == "CREATE TABLE s (seq BIGSERIAL PRIMARY KEY)"
+
+
+def test_numbers_without_a_gap_or_nothing(tmp_path: Path) -> None:
+    for name in ("0001_a.sql", "0003_c.sql"):
+        (tmp_path / name).write_text("SELECT 1;")
+    with pytest.raises(SetupError, match="not numbered"):
+        shipped(tmp_path)
+    assert [each.name for each in shipped()] == sorted(
+        each.name for each in resources.files("clawloops.store.migrations").iterdir() if each.name.endswith(".sql")
+    )
+
+
+async def test_both_databases_have_the_same_tables_and_columns(db: Database) -> None:
+    for table in (
+        "users",
+        "sessions",
+        "invitations",
+        "runtimes",
+        "backends",
+        "credentials",
+        "models",
+        "usage",
+        "audit",
+    ):
+        assert await db.fetch(f"SELECT * FROM {table}") == []
+    assert await meta.get(db, "none") is None
