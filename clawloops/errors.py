@@ -16,7 +16,7 @@ ClawLoopsError                 500  a refusal or failure that we understand; its
 ├── SealBroken                 500  a sealed secret does not open (wrong key, swapped or changed row)
 └── SetupError                 500  start-up cannot go on (wrong master key, newer schema, unreadable settings)
 
-The status of each class stands in `clawloops/web/errors.py`, and for callers of models in `clawloops/gateway/answers.py`;
+The status of each class stands in `clawloops/web/errors.py` (for callers of models: `clawloops/gateway/answers.py`);
 nothing else decides a status.
 """
 
