@@ -1,0 +1,220 @@
+"""The pages in a real browser: light and dark, desktop and phone, kept as screenshots, and what only it can tell."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from playwright.async_api import Browser, BrowserContext, async_playwright, expect
+
+from clawloops.clock import now_ms
+from clawloops.model.account import Role, User
+from clawloops.model.provider import Backend, BackendKind, Model, Target
+from clawloops.model.runtime import Phase, Runtime, View
+from clawloops.model.usage import Call, Tokens
+from clawloops.store import backends, models
+from clawloops.web import cookies
+from tests.web.box import Box
+
+ARGUMENTS = [
+    "--no-sandbox", "--disable-background-networking", "--disable-component-update", "--disable-sync", "--no-first-run",
+]  # fmt: skip
+PASSWORD = "a correct horse"
+
+
+@pytest.fixture
+async def browser() -> AsyncIterator[Browser]:
+    async with async_playwright() as playwright:
+        browser = await playwright.chromium.launch(executable_path=shutil.which("chromium"), args=ARGUMENTS)
+        yield browser
+        await browser.close()
+
+
+class Desk:
+    """A browser context that notes everything that a clean page must not do."""
+
+    def __init__(self, box: Box, context: BrowserContext) -> None:
+        self.box = box
+        self.context = context
+        self.complaints: list[str] = []
+        self.elsewhere: list[str] = []
+        context.on("console", lambda line: self.complaints.append(line.text) if line.type == "error" else None)
+        context.on(
+            "request", lambda sent: self.elsewhere.append(sent.url) if "clawloops.localhost" not in sent.url else None
+        )
+
+    async def sign_in(self, user: User) -> None:
+        token, _ = await self.box.signed_in(user)
+        url = f"https://{self.box.site.base}/"  # DevTools takes Secure cookies for https only; ports do not matter
+        await self.context.add_cookies([{"name": cookies.SESSION, "value": token, "url": url, "httpOnly": True}])
+
+
+@pytest.fixture
+async def desk(box: Box, browser: Browser) -> AsyncIterator[Desk]:
+    context = await browser.new_context()
+    desk = Desk(box, context)
+    yield desk
+    await context.close()
+    assert (desk.complaints, desk.elsewhere) == ([], [])
+
+
+async def with_models(box: Box) -> None:
+    made = [
+        (Backend("b1", "Ollama", BackendKind.OLLAMA, "http://ollama:11434", "", 1), ("qwen3:8b", "llama3.3:70b")),
+        (Backend("b2", "anthropic", BackendKind.LITELLM, "", "anthropic", 2), ("claude-sonnet-4-5",)),
+    ]
+    for backend, names in made:
+        await backends.add(box.db, backend)
+        for name in names:
+            await models.add(box.db, Model(f"m-{name}", name, backend.id, name, 32_768, 8192, name == "qwen3:8b", 1))
+    box.directory.set_models(
+        [Target(each, made[each.backend_id == "b2"][0], None) for each in await models.all(box.db)]
+    )
+
+
+async def with_people(box: Box, owner: User) -> None:
+    for login, name in (("grace", Role.ADMIN), ("linus", Role.MEMBER), ("mallory", Role.MEMBER)):
+        user = await box.member(login, name)
+        runtime = await box.workspace(user, Phase.STOPPED)
+        box.journal.append(
+            Call(
+                user.id.ljust(32, "0"),
+                now_ms(),
+                user.id,
+                runtime.id,
+                "qwen3:8b",
+                "b1",
+                Tokens(len(login) * 91_234, 20_211),
+                200,
+                5,
+                9,
+            )
+        )
+    mallory = next(each for each in box.accounts.members() if each.login == "mallory")
+    await box.accounts.disable(mallory.id, by=owner)
+    await box.invitations.invite(role=Role.MEMBER, note="Ken, design team", by=owner)
+
+
+LOOKS = [("light", 1180), ("dark", 1180), ("light", 390), ("dark", 390)]
+
+
+@pytest.mark.limit(300)
+async def test_every_page_is_drawn_in_light_and_dark_on_desktop_and_phone(
+    box: Box, browser: Browser, artifacts: Path
+) -> None:
+    link = await box.invitations.setup_link()
+    assert link is not None
+    olga = await box.member("olga", Role.OWNER)
+    folder = artifacts / "pages"
+    folder.mkdir(exist_ok=True)
+
+    async def draw(name: str, path: str, *, signed_in: bool = True, prepare: str = "") -> None:
+        for scheme, width in LOOKS:
+            context = await browser.new_context(
+                color_scheme="dark" if scheme == "dark" else "light", viewport={"width": width, "height": 820}
+            )
+            desk = Desk(box, context)
+            if signed_in:
+                await desk.sign_in(olga)
+            page = await context.new_page()
+            await page.goto(path if path.startswith("http") else box.site.origin + path)
+            if prepare:
+                await page.evaluate(prepare)
+            await page.screenshot(path=folder / f"{name}-{scheme}-{width}.png", full_page=True)
+            overflow = await page.evaluate("document.documentElement.scrollWidth - innerWidth")
+            assert overflow <= 0, f"{name} is {overflow} pixels too wide at {width}"
+            allowed = [each for each in desk.complaints if "Failed to load resource" not in each]
+            assert (allowed, desk.elsewhere) == ([], [])
+            await context.close()
+
+    await draw("01-sign-in", "/sign-in", signed_in=False)
+    invited = await box.invitations.invite(role=Role.MEMBER, note="", by=olga)
+    await draw("02-join", invited, signed_in=False)
+    for each in await box.invitations.open():
+        await box.invitations.withdraw(each.id, by=olga)
+    await draw("03-home-first-run", "/")
+    await draw("04-models-empty", "/models")
+    await with_models(box)
+    await draw("05-models", "/models", prepare="document.querySelectorAll('details.kind')[2].open = true")
+    await with_people(box, olga)
+    await draw("06-members", "/members")
+    runtime = await box.workspace(olga, Phase.NETWORK)
+    await draw("07-home-starting", "/")
+    steps = ((Phase.NETWORK, 412), (Phase.CONTAINER, 780))
+    box.board.put(View(runtime.id, Phase.BOOT, address="127.0.0.1", since=now_ms() - 4200, steps=steps))
+    await draw("08-workspace", "/workspace")
+    box.show(
+        runtime,
+        Phase.DEGRADED,
+        reason="the image clawloops/openclaw is not on this host; an administrator runs ./install.sh to get it",
+    )
+    await draw("09-workspace-degraded", "/workspace")
+    box.show(runtime, Phase.READY, address="127.0.0.1")
+    box.journal.append(
+        Call("f" * 32, now_ms(), olga.id, runtime.id, "qwen3:8b", "b1", Tokens(1_204_331, 88_120), 200, 5, 9)
+    )
+    await draw("10-home", "/", prepare="document.getElementById('delete-container').open = true")
+    await draw("11-not-found", "/nowhere")
+    await draw("12-link-used", "/join/nothing", signed_in=False)
+    box.show(runtime, Phase.BOOT, address="127.0.0.1")
+    await draw("13-waking", box.site.workspace_origin(runtime.slug) + "/")
+
+
+async def test_a_person_joins_and_opens_a_workspace(box: Box, desk: Desk) -> None:
+    link = await box.invitations.setup_link()
+    assert link is not None
+    page = await desk.context.new_page()
+    await page.goto(link)
+    await page.get_by_label("Your name").fill("Olga")
+    await page.get_by_label("Login").fill("olga")
+    await page.get_by_label("Password").fill(PASSWORD)
+    await page.get_by_role("button", name="Become the owner").click()
+    await expect(page.get_by_role("heading", name="Get started")).to_be_visible()
+    await page.get_by_role("button", name="Open workspace").click()
+    await expect(page.get_by_role("heading", name="Opening your workspace")).to_be_visible()
+    olga = box.accounts.members()[0]
+    runtime = await box.runtimes.of_owner(olga.id)
+    assert runtime is not None
+    for phase in (Phase.NETWORK, Phase.CONTAINER, Phase.BOOT):
+        box.show(runtime, phase, address="127.0.0.1")
+        await expect(page.locator(f'#stages[data-phase="{phase}"]')).to_be_visible(timeout=2000)
+    await expect(page.locator(".now .took")).not_to_have_text("0.0 s")
+    box.show(runtime, Phase.READY, address="127.0.0.1")
+    origin = box.site.workspace_origin(runtime.slug)
+    # No Traefik here: the catch-all says that the route is on its way, on the workspace's own host, signed in.
+    await expect(page.get_by_role("heading", name="Almost there")).to_be_visible(timeout=5000)
+    assert page.url == f"{origin}/"
+    names = {each["name"] for each in await desk.context.cookies(origin)}
+    assert cookies.WORKSPACE in names and cookies.SESSION not in names
+    desk.complaints.clear()  # the 503 of that page
+
+
+@pytest.mark.attacks
+async def test_a_workspaces_script_cannot_toss_a_cookie_at_the_dashboard(box: Box, desk: Desk) -> None:
+    olga = await box.member("olga", Role.OWNER)
+    runtime = await box.workspace(olga, Phase.BOOT)
+    await desk.sign_in(olga)
+    page = await desk.context.new_page()
+    await page.goto(box.site.workspace_origin(runtime.slug) + "/")
+    await expect(page.get_by_role("heading", name="waking up")).to_be_visible()
+    for name in (cookies.SESSION, "__host-cl_session", "cl_session"):
+        await page.evaluate(f"document.cookie = '{name}=x; domain={box.site.base}; path=/; secure'")
+        await page.evaluate(f"document.cookie = '={name}=x; domain={box.site.base}; path=/; secure'")
+    answer = await page.goto(box.site.origin + "/")
+    assert answer is not None and answer.status == 200
+    await expect(page.get_by_role("heading", name="Hello, Olga")).to_be_visible()
+
+
+async def test_a_page_left_open_shows_the_change_and_notices_the_sign_out(box: Box, desk: Desk) -> None:
+    mia = await box.member("mia")
+    runtime: Runtime = await box.workspace(mia, Phase.BOOT)
+    await desk.sign_in(mia)
+    page = await desk.context.new_page()
+    await page.goto(box.site.origin + "/")
+    await expect(page.locator("#workspace-state")).to_have_text("Starting")
+    box.show(runtime, Phase.READY, address="127.0.0.1")
+    await expect(page.locator("#workspace-state")).to_have_text("Ready", timeout=1000)
+    await box.sessions.revoke_user(mia.id)
+    await expect(page.get_by_role("heading", name="Sign in")).to_be_visible(timeout=3000)
