@@ -1,1 +1,1 @@
-
+"""The tests mirror the floors of the program."""
