@@ -134,7 +134,12 @@ def plan(
 
 def keep(world: World, *, name: str, spec: str) -> Container | None:
     """The one container that is, or comes nearest to, what is wanted; None when there is none worth keeping."""
-    best = max(world.containers, key=lambda each: (each.spec == spec, each.name == name, each.state.up), default=None)
+    lost = (State.REMOVING, State.DEAD)
+    best = max(
+        world.containers,
+        key=lambda each: (each.state not in lost, each.spec == spec, each.name == name, each.state.up),
+        default=None,
+    )
     if best is None or not world.image_present:
         return best  # never remove what cannot be replaced
     return best if best.spec == spec and best.name == name and world.token_ok else None
@@ -177,7 +182,8 @@ def _running(kept: Container | None, world: World, draining: Mapping[str, int]) 
     if kept is None:
         return [Create()] if world.image_present else []
     steps: list[Action] = [] if world.config_ok else [WriteConfig()]
-    if kept.network_id is None or kept.network_id not in ("", network.id):
+    fresh = kept.state is State.CREATED and kept.network_id == ""  # the Engine looks its network up at the start
+    if kept.network_id != network.id and not fresh:
         steps.append(Attach(kept.id, network.id))
     match kept.state:
         case State.CREATED | State.EXITED:

@@ -12,6 +12,9 @@ from clawloops.runtimes.spec import PORT
 Probe = Callable[[str], Awaitable[bool]]
 """Takes the runtime's IPv4 address; True once it is ready. Never raises."""
 
+HEADERS = {"X-Forwarded-For": "192.0.2.1", "X-Forwarded-Proto": "http", "X-Forwarded-Host": "clawloops-control"}
+"""OpenClaw answers 403 to its trusted proxy, on every path, unless a client address other than the proxy's is named."""
+
 
 def started(body: bytes) -> bool:
     """Whether `/startupz` says "started", not "starting" or "draining" (OpenClaw, docs/gateway/health.md)."""
@@ -28,7 +31,9 @@ def over(session: aiohttp.ClientSession, *, timeout_s: float = 2.0) -> Probe:
 
     async def probe(address: str) -> bool:
         try:
-            async with session.get(f"http://{address}:{PORT}/startupz", timeout=limit, allow_redirects=False) as answer:
+            async with session.get(
+                f"http://{address}:{PORT}/startupz", timeout=limit, headers=HEADERS, allow_redirects=False
+            ) as answer:
                 return answer.status == 200 and started(await answer.content.read(4096))
         except (TimeoutError, aiohttp.ClientError, OSError):
             return False

@@ -20,7 +20,7 @@ from clawloops.model.account import Role, User
 from clawloops.model.runtime import Phase, Runtime, View, Want
 from clawloops.orchestrator.board import Board
 from clawloops.orchestrator.loop import Orchestrator
-from clawloops.orchestrator.probe import started
+from clawloops.orchestrator.probe import HEADERS, started
 from clawloops.runtimes import names
 from clawloops.runtimes.client import Engine
 from clawloops.runtimes.spec import PORT, Install
@@ -186,8 +186,9 @@ class Place:
 
 
 async def from_namespace(pid: int, url: str) -> bytes:
+    headers = [part for name, value in HEADERS.items() for part in ("-H", f"{name}: {value}")]
     child = await asyncio.create_subprocess_exec(
-        *("nsenter", f"--net=/proc/{pid}/ns/net", "curl", "-s", "-m", "2", url),
+        *("nsenter", f"--net=/proc/{pid}/ns/net", "curl", "-s", "-m", "2", *headers, url),
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
     )

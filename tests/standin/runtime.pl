@@ -21,10 +21,12 @@ while (1) {
   next unless $ready->can_read(0.1);
   my $client = $server->accept or next;
   my $request = <$client> // '';
-  while (my $line = <$client>) { last if $line =~ /^\r?\n$/ }
+  my $forwarded = 0;
+  while (my $line = <$client>) { last if $line =~ /^\r?\n$/; $forwarded = 1 if $line =~ /^x-forwarded-for:/i }
   my ($status, $body) = $draining ? (503, '{"status":"draining"}')
     : time - $began < $boot ? (503, '{"status":"starting"}') : (200, '{"status":"started"}');
   ($status, $body) = (200, '<!doctype html>the UI') unless $request =~ m{^GET /startupz };
+  ($status, $body) = (403, '{"error":{"type":"proxy_attribution_required"}}') unless $forwarded;  # as OpenClaw does
   print $client "HTTP/1.1 $status x\r\nContent-Type: application/json\r\nContent-Length: " . length($body)
     . "\r\nConnection: close\r\n\r\n$body";
   close $client;
