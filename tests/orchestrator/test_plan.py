@@ -1,0 +1,217 @@
+"""From any state at all, doing what the plan says ends in what is wanted, and never with two containers at work."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from clawloops.model.runtime import Runtime, Want
+from clawloops.orchestrator import plan as p
+from clawloops.runtimes.seen import Container, Network, State
+
+NAME = "clawloops-0a0a0a0a-u-r1"
+NOW = 1_800_000_000_000
+
+
+@dataclass
+class Docker:
+    """A model of one runtime's corner of Docker, and of the rows and files that belong to it."""
+
+    row: Runtime
+    containers: dict[str, Container]
+    network: Network | None
+    image: bool
+    config_ok: bool
+    token_ok: bool
+    folder: bool
+    stubborn: bool  # ignores SIGTERM
+    now: int = NOW
+    made: int = 0
+    sigterm: dict[str, int] = field(default_factory=dict)
+    done: list[p.Action] = field(default_factory=list)
+
+    @property
+    def spec(self) -> str:
+        return f"spec {self.row.generation}"
+
+    @property
+    def up(self) -> set[str]:
+        return {each.id for each in self.containers.values() if each.state.up}
+
+    def plan(self) -> list[p.Action]:
+        world = p.World(
+            list(self.containers.values()), self.network, self.image, self.config_ok, self.token_ok, self.folder
+        )
+        draining = {each: self.now - since for each, since in self.sigterm.items()}
+        return p.plan(self.row, world, name=NAME, spec=self.spec, now=self.now, draining=draining)
+
+    def put(self, container_id: str, state: State) -> None:
+        self.containers[container_id] = replace(self.containers[container_id], state=state)
+
+    def do(self, action: p.Action) -> None:
+        self.done.append(action)
+        match action:
+            case p.MakeNetwork():
+                assert self.network is None
+                self.made += 1
+                self.network = Network(f"n{self.made}", True, True, False)
+            case p.RemoveNetwork(network):
+                assert network.ours, "a network of somebody else was removed"
+                self.network = None
+                self.containers = {key: replace(each, network_id=None) for key, each in self.containers.items()}
+            case p.ConnectEdge():
+                assert self.network
+                self.network = replace(self.network, edge=True)
+            case p.WriteConfig():
+                self.config_ok = self.folder = True
+            case p.Create():
+                assert self.image
+                assert not self.containers, "a second container was made"
+                self.made += 1
+                self.row = replace(self.row, generation=self.row.generation + 1)
+                self.config_ok = self.token_ok = self.folder = True
+                made = Container(f"c{self.made}", NAME, State.CREATED, self.spec, "")
+                self.containers[made.id] = made
+            case p.Attach(container, network_id):
+                self.containers[container] = replace(self.containers[container], network_id=network_id)
+            case p.Start(container):
+                assert not [each for each in self.containers.values() if each.state.up], "two would run"
+                assert self.network and self.containers[container].network_id in ("", self.network.id)
+                self.containers[container] = replace(
+                    self.containers[container], state=State.RUNNING, network_id=self.network.id
+                )
+            case p.Unpause(container):
+                self.put(container, State.RUNNING)
+            case p.Stop(container):
+                assert self.containers[container].state is not State.PAUSED, "a paused one hears no signal"
+                self.sigterm[container] = self.now
+            case p.Kill(container):
+                assert self.now - self.sigterm.pop(container) > 330_000, "its turn was not over"
+                self.put(container, State.EXITED)
+            case p.Remove(container, force):
+                gone = self.containers.pop(container)
+                assert not gone.state.up, "a running one was removed"
+                assert not force or gone.state is State.DEAD
+                irreplaceable = not self.image and not self.containers and self.row.want is not Want.GONE
+                assert not irreplaceable, "what cannot be replaced was removed"
+            case p.Forget():
+                assert not self.containers
+                self.folder = False
+        self.sigterm = {each: since for each, since in self.sigterm.items() if each in self.up}
+
+    def pass_time(self) -> None:
+        self.now += 400_000 if self.sigterm and self.stubborn else 1000
+        for each in list(self.containers.values()):
+            if each.state is State.REMOVING:
+                del self.containers[each.id]
+            elif each.state is State.RESTARTING:
+                self.put(each.id, State.EXITED)
+            elif each.id in self.sigterm and not self.stubborn:
+                del self.sigterm[each.id]
+                self.put(each.id, State.EXITED)
+        self.sigterm = {each: since for each, since in self.sigterm.items() if each in self.up}
+
+    def settled(self) -> bool:
+        moving = any(each.state in (State.REMOVING, State.RESTARTING) for each in self.containers.values())
+        return not self.sigterm and not moving and not p.waiting(self.row, self.now)
+
+
+def _row(want: Want, retry_at: int = 0) -> Runtime:
+    return Runtime("r1", "u1", "slug", want, "10.0.0.0/29", 3, b"hash", 1, 0, "", retry_at, 0)
+
+
+networks = st.none() | st.builds(Network, id=st.just("n0"), ours=st.booleans(), exact=st.booleans(), edge=st.booleans())
+found = st.lists(
+    st.builds(
+        Container,
+        id=st.sampled_from(["a", "b", "c"]),
+        name=st.sampled_from([NAME, "another"]),
+        state=st.sampled_from(State),
+        spec=st.sampled_from(["spec 3", "spec 2", ""]),
+        network_id=st.sampled_from([None, "", "n0", "n-before"]),
+    ),
+    max_size=3,
+    unique_by=lambda each: each.id,
+)
+worlds = st.builds(
+    Docker,
+    row=st.builds(_row, st.sampled_from(Want), st.sampled_from([0, NOW - 5, NOW + 3000, NOW + 10**9])),
+    containers=found.map(lambda each: {container.id: container for container in each}),
+    network=networks,
+    image=st.booleans(),
+    config_ok=st.booleans(),
+    token_ok=st.booleans(),
+    folder=st.booleans(),
+    stubborn=st.booleans(),
+)
+
+
+@given(worlds)
+@settings(max_examples=400, deadline=None)
+def test_from_any_state_the_steps_end_in_what_is_wanted(docker: Docker) -> None:
+    up_before = sum(each.state.up for each in docker.containers.values())
+    had_some = any(each.state is not State.REMOVING for each in docker.containers.values())
+    for _ in range(200):
+        if steps := docker.plan():
+            docker.do(steps[0])
+        elif docker.settled():
+            break
+        else:
+            docker.pass_time()
+        up = sum(each.state.up for each in docker.containers.values())
+        assert up <= max(1, up_before)
+    else:
+        pytest.fail(f"no end after {docker.done}")
+    _wanted(docker, had_some=had_some)
+
+
+def _wanted(docker: Docker, *, had_some: bool) -> None:
+    up = [each for each in docker.containers.values() if each.state.up]
+    foreign = docker.network is not None and not docker.network.ours
+    assert len(docker.containers) <= 1
+    match docker.row.want:
+        case Want.GONE:
+            assert not docker.containers
+            assert not docker.folder or foreign
+            assert docker.network is None or foreign
+        case Want.STOPPED:
+            assert not up
+            assert docker.image or len(docker.containers) == had_some
+        case Want.RUNNING if foreign or (not docker.image and not had_some):
+            assert p.Create() not in docker.done
+        case Want.RUNNING if not docker.image:
+            assert len(docker.containers) == 1
+        case Want.RUNNING:
+            assert docker.network and docker.network.exact and docker.network.edge
+            assert [(each.name, each.state, each.spec, each.network_id) for each in up] == [
+                (NAME, State.RUNNING, docker.spec, docker.network.id)
+            ]
+            assert docker.config_ok and docker.token_ok
+
+
+def test_a_runtime_as_wanted_needs_nothing() -> None:
+    container = Container("a", NAME, State.RUNNING, "spec 3", "n0")
+    world = p.World([container], Network("n0", True, True, True), True, True, True, True)
+    for now in (NOW, 0, NOW * 2):  # whatever the wall clock says
+        assert p.plan(_row(Want.RUNNING), world, name=NAME, spec="spec 3", now=now, draining={}) == []
+
+
+def test_the_backoff_goes_from_one_second_to_five_minutes() -> None:
+    assert [p.backoff_ms(n, jitter=0) for n in (1, 2, 3, 9, 10, 10_000)] == [
+        1000,
+        2000,
+        4000,
+        256_000,
+        300_000,
+        300_000,
+    ]
+    assert p.backoff_ms(5, jitter=1) == 12_800
+    assert p.backoff_ms(1, jitter=1) == 1000
+
+
+def test_a_clock_set_back_by_a_day_keeps_nobody_waiting() -> None:
+    assert p.waiting(_row(Want.RUNNING, NOW + 2000), NOW)
+    assert not p.waiting(_row(Want.RUNNING, NOW + 2000), NOW - 86_400_000)
