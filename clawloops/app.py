@@ -27,7 +27,7 @@ from clawloops.control.models import BundledParts, Models
 from clawloops.control.runtimes import Runtimes
 from clawloops.control.sessions import Sessions
 from clawloops.errors import ClawLoopsError, SetupError
-from clawloops.gateway.ingress import gateway_app
+from clawloops.gateway.ingress import gateway_app, runner
 from clawloops.gateway.journal import Journal
 from clawloops.gateway.proxy import Proxy, upstream_session
 from clawloops.gateway.route import Directory
@@ -164,13 +164,13 @@ async def _build(settings: Settings, stack: AsyncExitStack, stopping: asyncio.Ev
 
 
 async def _listen(stack: AsyncExitStack, app: web.Application, address: str) -> None:
-    """Serve `app`. A client that leaves cancels its handler, or a silent stream would keep its upstream call."""
+    """Serve `app`; the gateway's runner suits every listener: a client that leaves cancels its handler."""
     host, _, port = address.rpartition(":")
-    runner = web.AppRunner(app, handler_cancellation=True, access_log=None, shutdown_timeout=3.0)
-    await runner.setup()
-    stack.push_async_callback(runner.cleanup)
+    served = runner(app, shutdown_timeout_s=3)
+    await served.setup()
+    stack.push_async_callback(served.cleanup)
     try:
-        await web.TCPSite(runner, host, int(port)).start()
+        await web.TCPSite(served, host, int(port)).start()
     except OSError as error:
         raise SetupError(f"cannot listen on {address}: {error.strerror}; is another control plane running?") from error
 

@@ -26,11 +26,13 @@ class Ledger:
 
     async def fold(self) -> int:
         """Take what the journal holds since the last fold into the store, exactly once. Returns how many calls."""
-        offset = await usage.offset(self._db, LOG)
-        calls, reached = await asyncio.to_thread(self._journal.read_from, offset)
-        if reached != offset:
+        folded, offset = 0, await usage.offset(self._db, LOG)
+        while True:
+            calls, reached = await asyncio.to_thread(self._journal.read_from, offset)
+            if reached == offset:
+                return folded
             await usage.settle(self._db, calls, log=LOG, offset=reached)
-        return len(calls)
+            folded, offset = folded + len(calls), reached
 
     async def run(self) -> None:
         """Fold each second until cancelled. A store that fails is tried again: the journal keeps what is not folded."""
