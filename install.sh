@@ -80,6 +80,7 @@ read_arguments() {
 set_up() {
   read_settings
   check_machine
+  take_lock
   announce_plan
   ensure_tools
   ensure_docker
@@ -96,7 +97,6 @@ set_up() {
 
 read_arguments "$@"
 need_root
-take_lock
 TMP=$(mktemp -d)
 trap 'rm -rf "$TMP"' EXIT
 trap '((BASH_SUBSHELL)) || die "\`$BASH_COMMAND\` failed (${BASH_SOURCE[0]##*/}, line $LINENO)" "mend what it reports above, then run this again"' ERR
@@ -107,6 +107,7 @@ case $COMMAND in
   install) set_up ;;
   images)
     exec 3>&1 1>&2
+    take_lock
     read_settings
     check_space
     ensure_tools
@@ -114,5 +115,8 @@ case $COMMAND in
     get_images
     print_images >&3
     ;;
-  uninstall) uninstall ;;
+  uninstall)
+    take_lock
+    uninstall
+    ;;
 esac

@@ -47,23 +47,24 @@ find_compose() {
 }
 
 start_daemon() {
-  local log=/var/log/dockerd.log fresh='' waited
+  local log=/var/log/dockerd.log fresh='' daemon='' waited
   if docker version >/dev/null 2>&1; then return; fi
   say "starting the Docker daemon"
   if [[ -d /run/systemd/system ]]; then
     log="journalctl -u docker"
-    systemctl start docker || true
+    systemctl start docker || die "the Docker daemon does not start" "$log says why; mend that, then run this again"
   else
     [[ -e $log ]] || fresh=yes
     # In a session of its own and without our lock: it outlives the installer.
     setsid dockerd >>"$log" 2>&1 </dev/null 9>&- &
+    daemon=$!
   fi
   for ((waited = 0; waited < 60; waited++)); do
     if docker version >/dev/null 2>&1; then return; fi
-    if [[ $log == /* && $waited -gt 2 ]] && ! pgrep -x dockerd >/dev/null; then break; fi
+    if [[ -n $daemon ]] && ! kill -0 "$daemon" 2>/dev/null; then break; fi
     sleep 1
   done
-  if [[ $log == /* ]]; then
+  if [[ -n $daemon ]]; then
     tail -n 8 "$log" | cut -c 1-300 | sed 's/^/    | /' >&2
     if [[ -n $fresh ]]; then rm -f "$log"; fi
     die "the Docker daemon does not start" "run dockerd by hand and mend what it reports, then run this again"

@@ -163,5 +163,7 @@ npm_registry() {
 
 print_images() {
   local key
-  for key in "${!IMAGES[@]}"; do echo "$key=${IMAGES[$key]}"; done | sort
+  for key in "${!IMAGES[@]}"; do
+    if have "${IMAGES[$key]}"; then echo "$key=${IMAGES[$key]}"; fi
+  done | sort
 }

@@ -25,8 +25,8 @@ uninstall() {
   remove_images
   # Only what we made: a folder that held other things before keeps them.
   local name
-  for name in keys secrets tls traefik runtimes backups log ollama postgres vllm .env; do rm -rf "${DATA:?}/$name"; done
-  rm -f "$DATA"/clawloops.db* "$DATA"/*.journal*
+  for name in keys secrets tls traefik runtimes backups journal log ollama postgres vllm .env; do rm -rf "${DATA:?}/$name"; done
+  rm -f "$DATA"/clawloops.db*
   rmdir "$DATA" 2>/dev/null || note "$DATA holds files that are not ours; they stay"
   say "done"
 }

@@ -1,0 +1,1 @@
+"""install.sh as a person runs it: the real script, on this machine."""
