@@ -28,7 +28,7 @@ class Invitations:
 
     async def invite(self, *, role: Role, note: str, by: User) -> str:
         """A link for one new member, good for 7 days. Shown once: only its hash is kept."""
-        if not by.role.administers:
+        if not by.may_invite:
             raise Forbidden("Only an admin can invite members.")
         if role is Role.OWNER:
             raise BadInput("There is one owner; invite a member or an admin.", field="role")
@@ -69,6 +69,8 @@ class Invitations:
             raise Gone(GONE_TEXT)
         if found.role is Role.OWNER and self._accounts.has_owner:
             raise Gone("This box has its owner already. Sign in instead.")
+        if found.invited_by is not None and not self._accounts.get(found.invited_by).may_invite:
+            raise Gone(GONE_TEXT)
         return found
 
     async def accept(self, token: str, *, login: str, name: str, password: str) -> tuple[User, str]:

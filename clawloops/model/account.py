@@ -35,6 +35,11 @@ class User:
     disabled_at: int | None
     created_at: int
 
+    @property
+    def may_invite(self) -> bool:
+        """Links of somebody who was disabled end with them."""
+        return self.role.administers and self.disabled_at is None
+
 
 @dataclass(frozen=True, slots=True)
 class Session:

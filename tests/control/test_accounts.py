@@ -69,6 +69,15 @@ async def test_an_expired_invitation_is_gone(house: House, monkeypatch: pytest.M
         await house.invitations.peek(token)
 
 
+async def test_an_invitation_ends_with_the_admin_who_gave_it(house: House) -> None:
+    owner, _ = await house.join("ada")
+    eve, _ = await house.join("eve", by=owner, role=Role.ADMIN)
+    token = (await house.invitations.invite(role=Role.ADMIN, note="", by=eve)).rsplit("/", 1)[1]
+    await house.accounts.disable(eve.id, by=owner)
+    with pytest.raises(Gone):
+        await house.invitations.peek(token)
+
+
 async def test_a_member_cannot_invite(house: House) -> None:
     owner, _ = await house.join("ada")
     ben, _ = await house.join("ben", by=owner)
