@@ -134,12 +134,8 @@ def plan(
 
 def keep(world: World, *, name: str, spec: str) -> Container | None:
     """The one container that is, or comes nearest to, what is wanted; None when there is none worth keeping."""
-    lost = (State.REMOVING, State.DEAD)
-    best = max(
-        world.containers,
-        key=lambda each: (each.state not in lost, each.spec == spec, each.name == name, each.state.up),
-        default=None,
-    )
+    startable = [each for each in world.containers if each.state not in (State.REMOVING, State.DEAD)]
+    best = max(startable, key=lambda each: (each.spec == spec, each.name == name, each.state.up), default=None)
     if best is None or not world.image_present:
         return best  # never remove what cannot be replaced
     return best if best.spec == spec and best.name == name and world.token_ok else None
@@ -192,8 +188,6 @@ def _running(kept: Container | None, world: World, draining: Mapping[str, int]) 
             steps.append(Unpause(kept.id))
         case State.RUNNING if kept.id in draining:  # wanted again while it ends: it has to end before it can start
             steps += _down(kept, draining)
-        case State.DEAD if world.image_present:
-            steps.append(Remove(kept.id, force=True))
         case State.RUNNING | State.RESTARTING | State.REMOVING | State.DEAD:
             pass
     return steps
