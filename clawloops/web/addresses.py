@@ -13,7 +13,7 @@ _CLOSED = (".clawloops",), ("api", "v1", "admin")
 
 
 def safe_path(text: str | None) -> str | None:
-    """`text` if it is a path on the same host, else None. `//evil` is not, nor what becomes `//evil` without its dots."""
+    """`text` if it is a path on the same host, else None. `//evil` is not, nor what could become it (`/..//evil`)."""
     if text is None or not _PATH.fullmatch(text) or _DOTS.search(text.split("?", 1)[0]) or is_closed(text):
         return None
     return text

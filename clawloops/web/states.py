@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from clawloops.model.runtime import STEPS, Phase, Runtime, View, Want
 
 _STAGES = {
-    Phase.NETWORK: ("Private network", "A network of its own, closed to everybody else"),
+    Phase.NETWORK: ("Private network", "Closed to everybody else"),
     Phase.CONTAINER: ("Container", "A locked-down container with your files"),
     Phase.BOOT: ("OpenClaw starts", "Usually about ten seconds"),
     Phase.READY: ("Ready", "You are let in automatically"),
@@ -64,8 +64,12 @@ def _opening(view: View) -> State:
             return State("Starting", "busy", "Your wish is noted; the box is about to begin.")
 
 
-def stages_of(view: View, *, now: int) -> list[Stage]:
-    """The progress list: finished stages with their length, the one under way with its elapsed time."""
+def stages_of(runtime: Runtime, view: View, *, now: int) -> list[Stage]:
+    """The progress list: finished stages with their length, the one under way with its elapsed time.
+
+    A wish that the loop has not taken up yet is under way as well, with no time of its own.
+    """
+    wished = runtime.want is Want.RUNNING and view.phase in (Phase.ABSENT, Phase.STOPPED, Phase.STOPPING)
     took = dict(view.steps)
     reached = STEPS.index(view.phase) if view.phase in STEPS else -1
     stages = []
@@ -73,6 +77,8 @@ def stages_of(view: View, *, now: int) -> list[Stage]:
         name, note = _STAGES[phase]
         if phase is view.phase is not Phase.READY:
             stages.append(Stage(name, note, "now", max(0, now - view.since) if view.since else 0))
+        elif index == 0 and wished:
+            stages.append(Stage(name, note, "now", None))
         elif index <= reached:
             stages.append(Stage(name, note, "done", took.get(phase)))
         else:

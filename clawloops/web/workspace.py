@@ -70,6 +70,6 @@ def progress(request: web.Request, runtime: Runtime, *, onward: str) -> dict[str
         "runtime": runtime,
         "view": view,
         "state": state_of(runtime, view),
-        "stages": stages_of(view, now=now_ms()),
+        "stages": stages_of(runtime, view, now=now_ms()),
         "go": request.app[SITE].workspace_origin(runtime.slug) + onward if ready else None,
     }

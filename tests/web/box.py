@@ -68,6 +68,20 @@ class Box:
     auth_port: int
     runtime_port: int
     woken: list[str] = field(default_factory=list)
+    dashboard: web.AppRunner | None = None
+
+    async def open_dashboard(self) -> None:
+        """Serve the public listener."""
+        app = dashboard_app(
+            site=self.site, accounts=self.accounts, invitations=self.invitations, sessions=self.sessions,
+            handover=self.handover, runtimes=self.runtimes, models=self.models, ledger=self.ledger, audit=self.audit,
+            board=self.board, runtime_port=self.runtime_port,
+        )  # fmt: skip
+        self.dashboard = await serve(app, self.site.port)
+
+    async def close_dashboard(self) -> None:
+        if self.dashboard is not None:
+            await self.dashboard.cleanup()
 
     async def member(self, login: str, role: Role = Role.MEMBER) -> User:
         """A user without a usable password: tests that sign in make theirs through an invitation."""
@@ -158,22 +172,23 @@ async def opened_box(folder: Path) -> AsyncIterator[Box]:
             models=models, ledger=Ledger(db, journal), audit=audit, journal=journal, directory=directory, http=http,
             auth_port=auth_port, runtime_port=runtime_port, woken=woken,
         )  # fmt: skip
-        dashboard = dashboard_app(
-            site=site, accounts=accounts, invitations=box.invitations, sessions=sessions, handover=box.handover,
-            runtimes=runtimes, models=models, ledger=box.ledger, audit=audit, board=board, runtime_port=runtime_port,
-        )  # fmt: skip
         auth = auth_app(site=site, accounts=accounts, sessions=sessions, runtimes=runtimes, board=board)
-        await listen(stack, dashboard, port)
         await listen(stack, auth, auth_port)
+        stack.push_async_callback(box.close_dashboard)
+        await box.open_dashboard()
         yield box
 
 
-async def listen(stack: AsyncExitStack, app: web.Application, port: int, host: str = "127.0.0.1") -> None:
+async def serve(app: web.Application, port: int, host: str = "127.0.0.1") -> web.AppRunner:
     """As in production: a real runner, whose handlers are cancelled when their client leaves."""
     runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=2.0)
     await runner.setup()
-    stack.push_async_callback(runner.cleanup)
     await web.TCPSite(runner, host, port).start()
+    return runner
+
+
+async def listen(stack: AsyncExitStack, app: web.Application, port: int, host: str = "127.0.0.1") -> None:
+    stack.push_async_callback((await serve(app, port, host)).cleanup)
 
 
 def cookie_of(reply: aiohttp.ClientResponse, name: str) -> str:

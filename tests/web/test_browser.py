@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import shutil
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -218,3 +220,21 @@ async def test_a_page_left_open_shows_the_change_and_notices_the_sign_out(box: B
     await expect(page.locator("#workspace-state")).to_have_text("Ready", timeout=1000)
     await box.sessions.revoke_user(mia.id)
     await expect(page.get_by_role("heading", name="Sign in")).to_be_visible(timeout=3000)
+
+
+@pytest.mark.faults
+async def test_a_page_left_open_over_a_restart_recovers_by_itself(box: Box, desk: Desk) -> None:
+    mia = await box.member("mia")
+    runtime = await box.workspace(mia, Phase.BOOT)
+    await desk.sign_in(mia)
+    page = await desk.context.new_page()
+    await page.goto(box.site.origin + "/")
+    await expect(page.locator("#workspace-state")).to_have_text("Starting")
+    began = time.monotonic()
+    await box.close_dashboard()
+    assert time.monotonic() - began < 1.5, "open streams must not hold up a restart"
+    await asyncio.sleep(1)
+    box.show(runtime, Phase.READY, address="127.0.0.1")
+    await box.open_dashboard()
+    await expect(page.locator("#workspace-state")).to_have_text("Ready", timeout=8000)
+    desk.complaints.clear()  # the refused connections in between

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 
+import aiohttp
 import pytest
 
 from clawloops.clock import now_ms
@@ -12,7 +13,7 @@ from clawloops.control.models import Models
 from clawloops.model.account import Role
 from clawloops.model.runtime import Phase, Want
 from clawloops.model.usage import Call, Tokens
-from clawloops.web import cookies
+from clawloops.web import cookies, home
 from tests.web.box import NAVIGATE, Box, cookie_of
 
 
@@ -160,6 +161,22 @@ async def test_live_sends_the_card_at_each_change_and_ends_with_the_session(box:
         await box.sessions.revoke(session)
         assert (await _event(stream.content)).startswith("event: ended")
         assert await stream.content.read() == b""
+
+
+@pytest.mark.faults
+async def test_a_stream_that_fails_midway_is_cut_and_not_followed_by_an_error_page(
+    box: Box, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mia = await box.member("mia")
+    token, _ = await box.signed_in(mia)
+    runtime = await box.workspace(mia, Phase.NETWORK)
+    headers = {"Host": box.site.authority, "Cookie": f"{cookies.SESSION}={token}"}
+    async with asyncio.timeout(10), box.http.get(f"http://127.0.0.1:{box.site.port}/live", headers=headers) as stream:
+        await _event(stream.content)
+        monkeypatch.setattr(home, "state_of", None)
+        box.show(runtime, Phase.BOOT)
+        with pytest.raises(aiohttp.ClientPayloadError):
+            await stream.content.read()
 
 
 async def _event(content: object) -> str:
