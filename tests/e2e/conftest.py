@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.e2e.appliance import HTTP, HTTPS, Appliance, Mode
+from tests.e2e.appliance import HTTP, HTTPS, INSTALL_LIMIT_S, Appliance, docker, run
 from tests.e2e.story import Story
 
 ORDER = ("test_main_job", "test_secrets", "test_faults", "test_removal")
@@ -28,9 +29,29 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=place)
 
 
-@pytest.fixture(scope="session", params=[HTTP, HTTPS], ids=str)
+@pytest.fixture(scope="session")
+def other_install() -> Iterator[str]:
+    """Another install on the same machine: one container, network and volume of one name, never to be touched."""
+    install_id = secrets.token_hex(4)
+    name = f"clawloops-{install_id}-edge"
+    labels = ["--label", "clawloops.managed=true", "--label", f"clawloops.install={install_id}"]
+    images = run("./install.sh", "images", limit_s=INSTALL_LIMIT_S)
+    image = next(line.split("=", 1)[1] for line in images.splitlines() if line.startswith("CLAWLOOPS_IMAGE_EDGE="))
+    try:
+        docker("network", "create", *labels, name)
+        docker("volume", "create", *labels, name)
+        docker("run", "-d", "--name", name, *labels, "--network", name, "-v", f"{name}:/kept", image)
+        yield name
+    finally:
+        docker("rm", "-f", name, check=False)
+        docker("volume", "rm", name, check=False)
+        docker("network", "rm", name, check=False)
+
+
+@pytest.fixture(scope="session", params=["http", "https"])
 def story(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, artifacts: Path) -> Iterator[Story]:
-    mode: Mode = request.param
+    # With `other_install` there, removing one mode's appliance leaves the images for the next.
+    mode = {each.name: each for each in (HTTP, HTTPS)}[request.param]
     folder = tmp_path_factory.mktemp(f"appliance-{mode}")
     kept = artifacts / "e2e" / mode.name
     for old in kept.glob("*.*") if kept.is_dir() else ():

@@ -6,7 +6,10 @@ import re
 import time
 from dataclasses import dataclass
 
-from playwright.sync_api import Locator, Page, expect
+from playwright.sync_api import Error, Locator, Page, expect
+
+_STAGES = """() => [...document.querySelectorAll("#stages li")]
+  .map(li => li.className.split(" ")[0] + ":" + li.querySelector("strong").innerText).join(" ")"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,13 +53,13 @@ class Dashboard:
     # --- models
 
     def connect(self, kind: str, **values: str) -> None:
-        """Fills one of the forms of the models page and sends it. `values` by their labels, spaces written as `_`."""
+        """Fills one of the forms of the models page and sends it. `values` by the names of the fields."""
         self.visit("/models")
         form = self.kind(kind)
         if form.get_attribute("open") is None:
             form.locator("summary").click()
-        for label, value in values.items():
-            form.get_by_label(label.replace("_", " "), exact=False).fill(value)
+        for name, value in values.items():
+            form.locator(f"input[name={name}]").fill(value)
         form.get_by_role("button", name="Check and connect").click()
 
     def kind(self, title: str) -> Locator:
@@ -78,7 +81,7 @@ class Dashboard:
         self.visit("/members")
         self.page.get_by_label("For whom").fill(note)
         self.page.get_by_role("button", name="Make an invitation link").click()
-        return self.page.get_by_label("Invitation link").input_value()
+        return self.page.get_by_role("textbox", name="Invitation link").input_value()
 
     def tokens_of(self, account: Account) -> int:
         self.visit("/members")
@@ -99,10 +102,10 @@ class Dashboard:
         while time.monotonic() < until:
             if host_part in self.page.url and "/.clawloops/" not in self.page.url:
                 return shown
-            now = self.page.evaluate(
-                """() => [...document.querySelectorAll("#stages li")]
-                    .map(li => li.className.split(" ")[0] + ":" + li.querySelector("strong").innerText).join(" ")"""
-            )
+            try:
+                now = self.page.evaluate(_STAGES)
+            except Error:  # the page is being left: that is what we wait for
+                now = ""
             if now and now not in shown:
                 shown.append(now)
             self.page.wait_for_timeout(60)

@@ -163,13 +163,14 @@ class Story:
 
     def _connect_provider(self) -> None:
         words = [f"cloud{number} " for number in range(CLOUD_WORDS)]
+        self.appliance.wait_for_litellm()
         self.upstream.script(CLOUD_MODEL, key=self.provider_key, words=words, gap_s=0.05)
         self.owner.connect(
             "Provider key",
-            Provider="openai",
-            Key=self.provider_key,
-            Models=CLOUD_MODEL,
-            Another_address=f"{self.upstream.url}/v1",
+            provider="openai",
+            key=self.provider_key,
+            models=CLOUD_MODEL,
+            url=f"{self.upstream.url}/v1",
         )
         self.owner.expect_model(CLOUD_MODEL)
         self.picture(self.owner.page, "provider-connected")

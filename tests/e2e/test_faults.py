@@ -28,7 +28,7 @@ pytestmark = [
 def test_a_wrong_model_address_is_named_beside_its_field(story: Story) -> None:
     story.reach("chatted through LiteLLM")
     nowhere = f"http://{story.appliance.gateway_of('llmout')}:9/v1"
-    story.owner.connect("OpenAI-compatible server", Address=nowhere, Models="x")
+    story.owner.connect("OpenAI-compatible server", url=nowhere, models="x")
     form = story.owner.kind("OpenAI-compatible server")
     expect(form.get_by_text(re.compile("Nothing answers at"))).to_be_visible(timeout=60_000)
     expect(form.get_by_label("Address")).to_have_attribute("aria-invalid", "true")
@@ -41,7 +41,7 @@ def test_a_refused_key_is_named_and_never_shown_again(story: Story) -> None:
     story.reach("chatted through LiteLLM")
     wrong = "sk-wrong-0123456789abcdef"
     story.owner.connect(
-        "Provider key", Provider="openai", Key=wrong, Models=CLOUD_MODEL, Another_address=f"{story.upstream.url}/v1"
+        "Provider key", provider="openai", key=wrong, models=CLOUD_MODEL, url=f"{story.upstream.url}/v1"
     )
     form = story.owner.kind("Provider key")
     expect(form.get_by_text(re.compile("refused the key"))).to_be_visible(timeout=60_000)

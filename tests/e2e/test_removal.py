@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -19,24 +17,10 @@ pytestmark = [
 ]
 
 
-@pytest.fixture
-def neighbour(story: Story) -> Iterator[str]:
-    """Somebody else's container, network and volume, of one name."""
-    name = f"neighbour-{secrets.token_hex(4)}"
-    story.reach("installed")
-    image = docker("inspect", "-f", "{{.Image}}", story.appliance.service("edge")).strip()
-    docker("network", "create", name)
-    docker("run", "-d", "--name", name, "--network", name, "-v", f"{name}:/kept", image)
-    try:
-        yield name
-    finally:
-        docker("rm", "-f", name, check=False)
-        docker("volume", "rm", name, check=False)
-        docker("network", "rm", name, check=False)
-
-
 @pytest.mark.limit(1200)
-def test_uninstall_keeps_the_files_and_purge_removes_all_of_ours_and_nothing_else(story: Story, neighbour: str) -> None:
+def test_uninstall_keeps_the_files_and_purge_removes_all_of_ours_and_nothing_else(
+    story: Story, other_install: str
+) -> None:
     story.reach("opened")
     story.appliance.keep_logs()
     volumes = story.appliance.leftovers("volume")
@@ -53,5 +37,9 @@ def test_uninstall_keeps_the_files_and_purge_removes_all_of_ours_and_nothing_els
         assert story.appliance.leftovers(kind) == []
     assert not (story.appliance.data / "secrets").exists()
 
-    assert docker("inspect", "-f", "{{.State.Running}}", neighbour).strip() == "true"
-    assert docker("volume", "ls", "-q", "--filter", f"name={neighbour}").split() == [neighbour]
+    assert docker("inspect", "-f", "{{.State.Running}}", other_install).strip() == "true"
+    assert docker("volume", "ls", "-q", "--filter", f"name={other_install}").split() == [other_install]
+    assert docker("inspect", "-f", "{{json .NetworkSettings.Networks}}", other_install).startswith(
+        f'{{"{other_install}"'
+    )
+    assert docker("image", "ls", "-q", "clawloops/clawloops"), "the images of another install must stay"
