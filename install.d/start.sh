@@ -32,7 +32,19 @@ start_services() {
 compose_up() {
   logged compose compose up -d --no-build edge || return 1
   drop_stranded_sharers || return 1
-  logged compose compose up -d --no-build --remove-orphans
+  logged compose compose up -d --no-build --remove-orphans || return 1
+  drop_services_not_chosen
+}
+
+# Compose lets the container of a profile run on after the profile was taken out of the settings.
+drop_services_not_chosen() {
+  local service
+  for service in ollama postgres vllm; do
+    if ! chosen "$service"; then
+      docker ps -aq --filter "label=clawloops.install=$INSTALL_ID" --filter "label=com.docker.compose.service=$service" |
+        xargs -r docker rm -f >/dev/null
+    fi
+  done
 }
 
 # Traefik and the control plane live in edge's namespace. Where edge was made or started anew they sit in a dead one, and
