@@ -12,7 +12,9 @@ need_root() {
 
 take_lock() {
   exec 9>/run/lock/clawloops-install.lock
-  flock -n 9 || die "another install.sh is at work on this machine" "wait until it is done, then run this again"
+  if flock -n 9; then return; fi
+  say "waiting for another install.sh on this machine to end"
+  flock -w 1800 9 || die "another install.sh has been at work for 30 minutes" "see what it waits for, then run this again"
 }
 
 # above PATH: the nearest folder of it that exists.
