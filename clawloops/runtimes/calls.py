@@ -43,5 +43,7 @@ _RULES = tuple((call.method, re.compile(call.path), call) for call in TABLE)
 
 def match(method: str, path: str) -> Call | None:
     """The row that allows this call (path with or without version prefix, without query), or None."""
+    if ".." in path or "//" in path:
+        return None
     bare = _VERSION.sub("", path)
     return next((call for verb, rule, call in _RULES if verb == method and rule.fullmatch(bare)), None)

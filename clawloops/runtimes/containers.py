@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from clawloops.errors import EngineRefused
+from clawloops.errors import EngineRefused, EngineUnavailable
 from clawloops.runtimes import names
 from clawloops.runtimes.client import Api, Engine, EngineMissing
 from clawloops.runtimes.seen import Container, State
@@ -39,8 +39,8 @@ async def unpause(engine: Engine, container_id: str) -> None:
     """Unpause it; one that is not paused is left as it is."""
     try:
         await engine.call(lambda api: api.unpause(container_id))
-    except EngineRefused as error:
-        if error.status != 409:
+    except (EngineRefused, EngineUnavailable) as error:  # Engine 20.10 answers 500 to this one
+        if "is not paused" not in str(error):
             raise
 
 

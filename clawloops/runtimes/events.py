@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import logging
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,7 +29,7 @@ class Look:
     runtime_id: str | None
 
 
-async def watch(engine: Engine, install_id: str, *, pause_s: float = 1.0) -> AsyncIterator[Look]:
+async def watch(engine: Engine, install_id: str, *, pause_s: float = 1.0) -> AsyncGenerator[Look]:
     """Endless. Reconnects `pause_s` seconds after each break, and yields `Look(None)` once it is connected again."""
     while True:
         stream = _Stream(engine, install_id)

@@ -1,35 +1,5 @@
-"""A place of its own in the real Docker Engine for each test, swept by label whatever happens."""
+"""The real Docker Engine and a place in it, shared with the runtime manager tests."""
 
-from __future__ import annotations
+from tests.standin.fixtures import docker_client, place, standin
 
-import asyncio
-from collections.abc import AsyncIterator, Iterator
-from pathlib import Path
-
-import docker
-import pytest
-
-from tests.standin.place import SOCKET, Place, standin_image
-
-
-@pytest.fixture(scope="session")
-def docker_client() -> Iterator[docker.DockerClient]:
-    client = docker.DockerClient(SOCKET)
-    yield client
-    client.close()
-
-
-@pytest.fixture(scope="session")
-def standin(docker_client: docker.DockerClient) -> str:
-    return standin_image(docker_client)
-
-
-@pytest.fixture
-async def place(docker_client: docker.DockerClient, standin: str, tmp_path: Path) -> AsyncIterator[Place]:
-    made = Place(docker_client, SOCKET, tmp_path, standin)
-    try:
-        await made.open()
-        yield made
-    finally:
-        await made.close()
-        await asyncio.to_thread(made.sweep)
+__all__ = ["docker_client", "place", "standin"]

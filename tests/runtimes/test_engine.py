@@ -1,0 +1,154 @@
+"""Every Engine call in the table is used, works on the real Engine, and nothing outside the table gets through."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import docker
+import pytest
+
+from clawloops.errors import EngineRefused, EngineUnavailable
+from clawloops.runtimes import calls, containers, events, images, names, networks, volumes
+from clawloops.runtimes.client import Engine, EngineMissing
+from clawloops.runtimes.files import folder
+from clawloops.runtimes.seen import State
+from clawloops.runtimes.spec import create_body
+from tests.standin.place import Place
+
+pytestmark = pytest.mark.docker
+
+
+async def test_every_row_of_the_table_is_used_and_enough(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    used: set[calls.Call] = set()
+    match = calls.match
+
+    def noted(method: str, path: str) -> calls.Call | None:
+        call = match(method, path)
+        if call:
+            used.add(call)
+        return call
+
+    monkeypatch.setattr(calls, "match", noted)
+    row = await place.member()
+    engine, install = Engine(place.url), place.install.install_id
+    looks = events.watch(engine, install)
+    assert (await anext(looks)).runtime_id is None  # connected
+
+    async def network() -> Any:
+        return await networks.seen(engine, install, row.id, subnet=row.subnet, edge=place.install.edge)
+
+    async def container() -> Any:
+        return (await containers.seen(engine, install, row.id))[0]
+
+    assert await network() is None
+    await networks.create(engine, install, row.id, subnet=row.subnet)
+    seen = await network()
+    assert (seen.ours, seen.exact, seen.edge) == (True, True, False)
+    await networks.connect(engine, seen.id, place.install.edge, names.addresses(row.subnet).edge)
+    assert (await network()).edge
+    await networks.connect(engine, seen.id, place.install.edge, names.addresses(row.subnet).edge)  # once more is fine
+    await volumes.ensure(engine, install, row.id)
+    await volumes.ensure(engine, install, row.id)
+    assert await images.present(engine, place.image)
+    files = folder(place.install.data, row.id)
+    files.write_config("{}")
+    files.write_token("token")
+    made = await containers.create(engine, place.name(row), create_body(row, place.install))
+    with pytest.raises(EngineRefused) as refused:
+        await containers.create(engine, place.name(row), create_body(row, place.install))
+    assert refused.value.status == 409
+    assert (await container()).state is State.CREATED
+    await containers.start(engine, made)
+    await containers.start(engine, made)
+    assert (await container()).state is State.RUNNING
+    await containers.unpause(engine, made)  # not paused: fine
+    await asyncio.to_thread(place.container(row).pause)
+    await containers.unpause(engine, made)
+    await containers.signal(engine, made, "SIGKILL")
+    async with asyncio.timeout(10):
+        while (await container()).state.up:
+            await asyncio.sleep(0.1)
+    ended = await container()
+    assert (ended.exit_code, ended.state) == (137, State.EXITED)
+    await containers.signal(engine, made, "SIGTERM")  # down already: fine
+    await containers.remove(engine, made, force=False)
+    await containers.remove(engine, made, force=False)
+    assert (await anext(looks)).runtime_id == row.id
+    await networks.remove(engine, await network())
+    assert await network() is None
+    assert set(calls.TABLE) - used == set()
+    await looks.aclose()
+    engine.close()
+
+
+async def test_a_call_outside_the_table_is_refused_before_it_is_sent(place: Place) -> None:
+    for outside in (
+        lambda api: api.remove_volume(names.volume(place.install_id, "r1")),
+        lambda api: api.exec_create(place.install.edge, "id"),
+        lambda api: api.export(place.install.edge),
+        lambda api: api.info(),
+        lambda api: api.remove_image(place.image),
+    ):
+        with pytest.raises(EngineRefused, match=r"calls\.py"):
+            await place.engine.call(outside)
+
+
+def test_the_table_is_read_strictly() -> None:
+    assert calls.match("GET", "/v1.41/containers/abc/json")
+    for method, path in (
+        ("GET", "/containers/a/../../secrets/json"),
+        ("DELETE", "/volumes/abc"),
+        ("POST", "/containers/abc/json"),
+        ("GET", "/containers/abc/archive"),
+        ("GET", "/images/a/../../volumes/json/json"),
+    ):
+        assert calls.match(method, path) is None, path
+
+
+async def test_errors_are_told_apart(place: Place, tmp_path: Path) -> None:
+    with pytest.raises(EngineMissing):
+        await containers.start(place.engine, "no-such-container")
+    nobody = Engine(f"unix://{tmp_path}/nobody.sock")
+    with pytest.raises(EngineUnavailable, match="docker info"):
+        await images.present(nobody, "x")
+    nobody.close()
+
+
+async def test_an_engine_that_hangs_is_given_up_after_the_limit(tmp_path: Path) -> None:
+    async def hang(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+        writer.close()
+
+    server = await asyncio.start_unix_server(hang, tmp_path / "hang.sock")
+    engine = Engine(f"unix://{tmp_path}/hang.sock", timeout_s=1)
+    async with asyncio.timeout(5):
+        with pytest.raises(EngineUnavailable):
+            await images.present(engine, "x")
+    engine.close()
+    server.close()
+
+
+async def test_a_volume_of_somebody_else_is_refused(place: Place) -> None:
+    name = names.volume(place.install_id, "r1")
+    theirs: Any = await asyncio.to_thread(place.docker.volumes.create, name)
+    try:
+        with pytest.raises(EngineRefused, match=name):
+            await volumes.ensure(place.engine, place.install_id, "r1")
+    finally:
+        await asyncio.to_thread(theirs.remove)
+
+
+async def test_a_network_that_is_not_as_it_must_be_is_told(place: Place) -> None:
+    row = await place.member()
+    pool = docker.types.IPAMPool(subnet=row.subnet)
+    await asyncio.to_thread(
+        place.docker.networks.create,
+        place.name(row),
+        ipam=docker.types.IPAMConfig(pool_configs=[pool]),
+        labels=names.labels(place.install_id, row.id),
+    )
+    seen = await networks.seen(place.engine, place.install_id, row.id, subnet=row.subnet, edge=place.install.edge)
+    assert seen is not None
+    assert (seen.ours, seen.exact) == (True, False)

@@ -1,0 +1,35 @@
+"""A place of its own in the real Docker Engine for each test, swept by label whatever happens."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import docker
+import pytest
+
+from tests.standin.place import SOCKET, Place, standin_image
+
+
+@pytest.fixture(scope="session")
+def docker_client() -> Iterator[docker.DockerClient]:
+    client = docker.DockerClient(SOCKET)
+    yield client
+    client.close()
+
+
+@pytest.fixture(scope="session")
+def standin(docker_client: docker.DockerClient) -> str:
+    return standin_image(docker_client)
+
+
+@pytest.fixture
+async def place(docker_client: docker.DockerClient, standin: str, tmp_path: Path) -> AsyncIterator[Place]:
+    made = Place(docker_client, SOCKET, tmp_path, standin)
+    try:
+        await made.open()
+        yield made
+    finally:
+        await made.close()
+        await asyncio.to_thread(made.sweep)
