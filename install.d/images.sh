@@ -66,30 +66,41 @@ pull() {
   logged "pull" timeout "${2:-60}" docker pull -q "$1"
 }
 
-# The host's own Debian mirror, where this is a Debian.
-mirror() {
+# The host's own Debian mirrors as source lines of the suite, security updates included; nothing where this is no Debian,
+# because mmdebstrap then knows better ones.
+mirrors() {
   # shellcheck source=/dev/null
   . /etc/os-release
-  local found=''
-  if [[ ${ID:-} == debian ]]; then
-    found=$(cat /etc/apt/sources.list /etc/apt/sources.list.d/*.sources /etc/apt/sources.list.d/*.list 2>/dev/null |
-      awk -v suite="$VERSION_CODENAME" '
-        /^URIs:/ { uri = $2 }
-        /^Suites:/ { for (i = 2; i <= NF; i++) if ($i == suite && uri) { print uri; exit } }
-        /^deb / { sub(/\[[^]]*\] */, ""); if ($3 == suite) { print $2; exit } }')
-  fi
-  echo "${found:-http://deb.debian.org/debian}"
+  if [[ ${ID:-} != debian ]]; then return; fi
+  {
+    cat /etc/apt/sources.list.d/*.sources 2>/dev/null | sed '/^#/d' | awk -v RS= -v FS='\n' '{
+      uri = suites = main = ""
+      for (i = 1; i <= NF; i++) {
+        split($i, word, " ")
+        if (word[1] == "URIs:") uri = word[2]
+        if (word[1] == "Suites:") suites = substr($i, 8)
+        if ($i ~ /^Components:.* main( |$)/) main = 1
+      }
+      count = split(suites, suite, " ")
+      for (i = 1; main && i <= count; i++) print uri, suite[i]
+    }'
+    cat /etc/apt/sources.list /etc/apt/sources.list.d/*.list 2>/dev/null |
+      sed -n 's/^deb  *\(\[[^]]*\] *\)\{0,1\}//p' | awk '/ main( |$)/ { print $1, $2 }'
+  } | awk -v old="$VERSION_CODENAME" -v new="$DEBIAN_SUITE" '
+      $2 == old || $2 == old "-updates" || $2 == old "-security" { sub(old, new, $2); print "deb", $1, $2, "main" }' | sort -u
 }
 
 bootstrap_base() {
   packages mmdebstrap debian-archive-keyring
-  say "image $BASE_IMAGE: bootstrapping Debian $DEBIAN_SUITE from $(mirror)"
-  local keys=/usr/share/keyrings/debian-archive-keyring.gpg
+  say "image $BASE_IMAGE: bootstrapping Debian $DEBIAN_SUITE"
+  local keys=/usr/share/keyrings/debian-archive-keyring.gpg sources=()
+  mirrors >"$TMP/sources.list"
+  if [[ -s $TMP/sources.list ]]; then sources=("$TMP/sources.list"); fi
   if ! logged base mmdebstrap --variant=minbase --include=ca-certificates --keyring="$keys" \
-    --aptopt='Apt::Install-Recommends "false"' "$DEBIAN_SUITE" "$TMP/base.tar" "$(mirror)" ||
+    --aptopt='Apt::Install-Recommends "false"' "$DEBIAN_SUITE" "$TMP/base.tar" "${sources[@]}" ||
     ! docker import "$TMP/base.tar" "$BASE_IMAGE" >>"$TMP/base.log" 2>&1; then
     tail_of base
-    die "the base image could not be made from $(mirror)" "check that this mirror answers and has $DEBIAN_SUITE, then run this again"
+    die "the base image could not be made" "check that this host's Debian mirror answers and has $DEBIAN_SUITE, then run this again"
   fi
   rm -f "$TMP/base.tar"
 }
@@ -144,14 +155,14 @@ contents() {
 build() {
   local each arguments=()
   for each in BASE="$BASE_IMAGE" OLLAMA_VERSION="$OLLAMA_VERSION" POSTGRES_VERSION="$POSTGRES_VERSION" \
-    PIP_INDEX_URL="$(pip_index)" NPM_REGISTRY="$(npm_registry)" GOPROXY="${GOPROXY:-}"; do
+    PIP_INDEX_URL="$(pip_index)" npm_config_registry="$(npm_registry)" GOPROXY="${GOPROXY:-}"; do
     if grep -q "^ARG ${each%%=*}\$" "$1/Dockerfile" && [[ -n ${each#*=} ]]; then arguments+=(--build-arg "$each"); fi
   done
   for each in http_proxy https_proxy no_proxy HTTP_PROXY HTTPS_PROXY NO_PROXY; do
     if [[ -n ${!each:-} ]]; then arguments+=(--build-arg "$each"); fi
   done
   # The classic builder is on every Engine. The host's network, because a bridge may have no working resolver.
-  DOCKER_BUILDKIT=0 docker build --network host "${arguments[@]}" -t "$2" "$1"
+  DOCKER_BUILDKIT=0 docker build --force-rm --network host "${arguments[@]}" -t "$2" "$1"
 }
 
 pip_index() { echo "${PIP_INDEX_URL:-$(pip config get global.index-url 2>/dev/null || true)}"; }
