@@ -73,7 +73,7 @@ mirrors() {
   . /etc/os-release
   if [[ ${ID:-} != debian ]]; then return; fi
   {
-    cat /etc/apt/sources.list.d/*.sources 2>/dev/null | sed '/^#/d' | awk -v RS= -v FS='\n' '{
+    { cat /etc/apt/sources.list.d/*.sources 2>/dev/null || true; } | sed '/^#/d' | awk -v RS= -v FS='\n' '{
       uri = suites = main = ""
       for (i = 1; i <= NF; i++) {
         split($i, word, " ")
@@ -84,7 +84,7 @@ mirrors() {
       count = split(suites, suite, " ")
       for (i = 1; main && i <= count; i++) print uri, suite[i]
     }'
-    cat /etc/apt/sources.list /etc/apt/sources.list.d/*.list 2>/dev/null |
+    { cat /etc/apt/sources.list /etc/apt/sources.list.d/*.list 2>/dev/null || true; } |
       sed -n 's/^deb  *\(\[[^]]*\] *\)\{0,1\}//p' | awk '/ main( |$)/ { print $1, $2 }'
   } | awk -v old="$VERSION_CODENAME" -v new="$DEBIAN_SUITE" '
       $2 == old || $2 == old "-updates" || $2 == old "-security" { sub(old, new, $2); print "deb", $1, $2, "main" }' | sort -u
