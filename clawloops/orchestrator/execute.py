@@ -29,6 +29,7 @@ from clawloops.orchestrator.plan import (
 from clawloops.runtimes import containers, images, names, networks, openclaw, volumes
 from clawloops.runtimes.client import Engine, EngineMissing
 from clawloops.runtimes.files import Folder, folder
+from clawloops.runtimes.seen import YOUNG_MS
 from clawloops.runtimes.spec import Install, create_body
 from clawloops.store import models as model_rows
 from clawloops.store import runtimes as runtime_rows
@@ -113,7 +114,9 @@ async def execute(hands: Hands, action: Action, desired: Runtime, config: str) -
             await containers.start(engine, container)
         case Unpause(container):
             await containers.unpause(engine, container)
-        case Stop(container):
+        case Stop(container, young):
+            if young:
+                await asyncio.sleep(YOUNG_MS / 1000)
             await containers.signal(engine, container, "SIGTERM")
         case Kill(container):
             await containers.signal(engine, container, "SIGKILL")

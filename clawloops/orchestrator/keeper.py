@@ -17,6 +17,7 @@ from clawloops.orchestrator.execute import EdgeMissing, Hands, execute, observe
 from clawloops.orchestrator.plan import Action, Start, Stop, World, backoff_ms, keep, plan, waiting
 from clawloops.orchestrator.probe import Probe
 from clawloops.runtimes import names
+from clawloops.runtimes.client import EngineMissing
 from clawloops.runtimes.seen import Container, State
 from clawloops.runtimes.spec import create_body, spec_hash
 from clawloops.store import runtimes as rows
@@ -45,6 +46,7 @@ class Keeper:
         self._run_began = 0
         self._ready = False
         self._address: str | None = None  # where to probe while it boots
+        self._missed = False  # the last step found gone what the look before it had seen
         self._obstacle: str | None = None  # why the last step was refused; None: no look yet
 
     def wake(self) -> None:
@@ -103,6 +105,9 @@ class Keeper:
         try:
             await execute(self._hands, step, desired, config)
         except (EngineRefused, OSError) as error:
+            if isinstance(error, EngineMissing) and not self._missed:
+                self._missed = True  # Docker changed in between: look again, and count it only if that does not help
+                return POLL_S
             text = str(error) if isinstance(error, ClawLoopsError) else f"the files of the workspace: {error}"
             _log.warning("runtime %s: %s: %s", self._id, type(step).__name__, text)
             self._obstacle = text
@@ -111,7 +116,7 @@ class Keeper:
                 return 0.0
             self._show(Phase.DEGRADED, text)
             return AGAIN_S
-        self._obstacle = ""
+        self._obstacle, self._missed = "", False
         match step:
             case Start(container):
                 self._ours_up = container

@@ -74,6 +74,7 @@ class Stop:
     """SIGTERM: OpenClaw ends its running turn first, for up to DRAIN_S seconds."""
 
     container: str
+    young: bool = False  # wait a moment before, or the signal is lost
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,8 +179,8 @@ def _running(kept: Container | None, world: World, draining: Mapping[str, int]) 
     if kept is None:
         return [Create()] if world.image_present else []
     steps: list[Action] = [] if world.config_ok else [WriteConfig()]
-    fresh = kept.state is State.CREATED and kept.network_id == ""  # the Engine looks its network up at the start
-    if kept.network_id != network.id and not fresh:
+    by_name = kept.network_id == "" and not kept.state.up  # the Engine looks the network up when it starts
+    if kept.network_id != network.id and not by_name:
         steps.append(Attach(kept.id, network.id))
     match kept.state:
         case State.CREATED | State.EXITED:
@@ -213,5 +214,5 @@ def _down(container: Container, draining: Mapping[str, int]) -> list[Action]:
     if container.state is State.PAUSED:
         return [Unpause(container.id)]  # a paused one hears no signal
     if container.id not in draining:
-        return [Stop(container.id)]
+        return [Stop(container.id, container.young)]
     return [Kill(container.id)] if draining[container.id] > DRAIN_S * 1000 else []

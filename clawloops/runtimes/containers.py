@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 
+from clawloops.clock import now_ms
 from clawloops.errors import EngineRefused, EngineUnavailable
 from clawloops.runtimes import names
 from clawloops.runtimes.client import Api, Engine, EngineMissing
-from clawloops.runtimes.seen import Container, State
+from clawloops.runtimes.seen import YOUNG_MS, Container, State
 
 
 async def seen(engine: Engine, install_id: str, runtime_id: str) -> list[Container]:
@@ -85,4 +87,10 @@ def _read(api: Api, row: dict[str, Any], network: str) -> Container | None:
         oom_killed=bool(details.get("OOMKilled", False)),
         finished_at=str(details.get("FinishedAt", "")),
         started_at=str(details.get("StartedAt", "")),
+        young=state is State.RUNNING and 0 <= now_ms() - _unix_ms(details["StartedAt"]) < YOUNG_MS,
     )
+
+
+def _unix_ms(instant: str) -> float:
+    """The Engine's RFC 3339 text, with nanoseconds, as Unix ms."""
+    return datetime.fromisoformat(instant).timestamp() * 1000

@@ -6,6 +6,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 
+YOUNG_MS = 2000
+
+
 class State(StrEnum):
     """A container's state as the Engine names it (Engine API, `State.Status`)."""
 
@@ -34,6 +37,7 @@ class Container:
     oom_killed: bool = False
     finished_at: str = ""  # the Engine's own text; used only to tell one exit from the next
     started_at: str = ""
+    young: bool = False  # started within YOUNG_MS: its init may not listen for signals yet, and would lose one
 
 
 @dataclass(frozen=True, slots=True)

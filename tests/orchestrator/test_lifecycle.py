@@ -206,7 +206,7 @@ async def test_a_second_container_with_our_labels_is_ended(place: Place) -> None
     await place.until(runtime, Phase.READY)
     first = place.container(runtime)
     await asyncio.to_thread(
-        place.docker.containers.run, place.image, labels=first.labels, detach=True, network_mode="none"
+        place.docker.containers.run, place.image, labels=first.labels, detach=True, network_mode="none", init=True
     )
     async with asyncio.timeout(15):
         while [each.id for each in place.containers(runtime)] != [first.id]:
