@@ -9,7 +9,6 @@ import socket
 import sqlite3
 import subprocess
 import time
-import urllib.request
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -174,13 +173,11 @@ class Appliance:
         return address if "/" not in address else re.sub(r"\.\d+/\d+$", ".1", address)
 
     def certificate(self) -> bytes:
-        """The install's own CA, as the sign-in page offers it; fetched over plain HTTP, which trusts nothing yet."""
-        request = urllib.request.Request(
-            f"http://127.0.0.1:{self.http_port}/ca.crt", headers={"Host": f"{self.base}:{self.http_port}"}
-        )
-        with urllib.request.urlopen(request, timeout=20) as answer:
-            body: bytes = answer.read()
-            return body
+        """The install's own CA, as its sign-in page offers it to a browser that does not trust it yet."""
+        to_here = f"{self.base}:{self.https_port}:127.0.0.1"
+        text = run("curl", "--silent", "--fail", "--insecure", "--resolve", to_here, f"{self.origin}/ca.crt")
+        assert text.startswith("-----BEGIN CERTIFICATE-----"), text[:200]
+        return text.encode()
 
     def wait_for_litellm(self) -> None:
         """LiteLLM listens ten seconds after install.sh is done. No person gets to its form sooner; a test does."""
