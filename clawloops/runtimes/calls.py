@@ -21,8 +21,8 @@ class Call:
 TABLE = (
     Call("GET", r"/version", "agree on the API version"),
     Call("GET", r"/events", "wake the loop"),
-    Call("GET", r"/containers/json", "observe a runtime's containers, by our labels"),
-    Call("GET", rf"/containers/{_ID}/json", "exit code, OOM flag and times of a container"),
+    Call("GET", r"/containers/json", "find a runtime's containers, by our labels"),
+    Call("GET", rf"/containers/{_ID}/json", "observe one of them"),
     Call("POST", r"/containers/create", "make a runtime's container (body: spec.create_body)"),
     Call("POST", rf"/containers/{_ID}/start", "start it"),
     Call("POST", rf"/containers/{_ID}/kill", "SIGTERM to let it drain; SIGKILL once its drain time is over"),

@@ -5,6 +5,8 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
+import docker.errors
+
 from clawloops.clock import now_ms
 from clawloops.errors import EngineRefused, EngineUnavailable
 from clawloops.runtimes import names
@@ -59,35 +61,31 @@ async def remove(engine: Engine, container_id: str, *, force: bool) -> None:
 
 def _seen(api: Api, install_id: str, runtime_id: str) -> list[Container]:
     wanted = [f"{key}={value}" for key, value in names.labels(install_id, runtime_id).items()]
-    return [
-        container
-        for row in api.containers(all=True, filters={"label": wanted})
-        if (container := _read(api, row, names.network(install_id, runtime_id))) is not None
-    ]
+    rows = api.containers(all=True, filters={"label": wanted})
+    seen = (_read(api, row["Id"], names.network(install_id, runtime_id)) for row in rows)
+    return [container for container in seen if container is not None]
 
 
-def _read(api: Api, row: dict[str, Any], network: str) -> Container | None:
-    state = State(row["State"])
-    details: dict[str, Any] = {}
-    if state in (State.EXITED, State.DEAD, State.RUNNING):
-        try:
-            details = api.inspect_container(row["Id"])["State"]
-        except Exception as error:
-            if getattr(error, "status_code", None) == 404:
-                return None  # removed between the two calls
-            raise
+def _read(api: Api, container_id: str, network: str) -> Container | None:
+    # Not from the list: right after a "die" event it still says "running" (the Engine copies its list's state later).
+    try:
+        row = api.inspect_container(container_id)
+    except docker.errors.NotFound:
+        return None  # removed between the two calls
+    state = State(row["State"]["Status"])
     endpoint = row["NetworkSettings"]["Networks"].get(network)
+    started_at = str(row["State"]["StartedAt"])
     return Container(
         id=row["Id"],
-        name=row["Names"][0].lstrip("/") if row["Names"] else "",
+        name=row["Name"].lstrip("/"),
         state=state,
-        spec=row["Labels"].get(names.SPEC, ""),
+        spec=row["Config"]["Labels"].get(names.SPEC, ""),
         network_id=None if endpoint is None else endpoint.get("NetworkID", ""),
-        exit_code=int(details.get("ExitCode", 0)),
-        oom_killed=bool(details.get("OOMKilled", False)),
-        finished_at=str(details.get("FinishedAt", "")),
-        started_at=str(details.get("StartedAt", "")),
-        young=state is State.RUNNING and 0 <= now_ms() - _unix_ms(details["StartedAt"]) < YOUNG_MS,
+        exit_code=int(row["State"]["ExitCode"]),
+        oom_killed=bool(row["State"]["OOMKilled"]),
+        finished_at=str(row["State"]["FinishedAt"]),
+        started_at=started_at,
+        young=state is State.RUNNING and 0 <= now_ms() - _unix_ms(started_at) < YOUNG_MS,
     )
 
 
