@@ -151,6 +151,14 @@ async def _create(hands: Hands, desired: Runtime, config: str) -> None:
     try:
         await containers.create(engine, hands.name(row.id), create_body(row, install))
     except EngineRefused as error:
-        # Taken by a create of ours that was cut off and has ended since: the next look finds it and decides.
-        if error.status != 409 or not await containers.seen(engine, install.install_id, row.id):
+        if error.status != 409 or not await _appears(hands, row):
             raise
+
+
+async def _appears(hands: Hands, row: Runtime) -> bool:
+    """Whether the name is taken by a create of ours that was cut off and ends only now: the next look then decides."""
+    for _ in range(20):
+        if await containers.seen(hands.engine, hands.install.install_id, row.id):
+            return True
+        await asyncio.sleep(0.25)
+    return False
