@@ -10,6 +10,7 @@
 #                       (default clawloops.localhost: plain HTTP, this machine only)
 #   --http-port PORT    port of the dashboard; redirects to HTTPS with --domain     (default 80)
 #   --https-port PORT   port of the dashboard with --domain                         (default 443)
+#   --registry HOST     pull the official images from this registry or mirror instead of Docker Hub
 #   --build             build every image from packages, even where a container registry answers
 #   --without-ollama    leave the bundled Ollama out
 #   --help              this text
@@ -21,7 +22,7 @@ set -Eeuo pipefail
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd -P)
 COMMAND=install
 DATA=/var/lib/clawloops
-DOMAIN='' HTTP_PORT='' HTTPS_PORT='' BUILD='' PURGE='' WITHOUT_OLLAMA=''
+DOMAIN='' REGISTRY='' HTTP_PORT='' HTTPS_PORT='' BUILD='' PURGE='' WITHOUT_OLLAMA=''
 
 # What this shell happens to have set must not override the settings file.
 unset "${!CLAWLOOPS_@}" "${!COMPOSE_@}"
@@ -47,13 +48,14 @@ umask 022
 read_arguments() {
   while (($#)); do
     case $1 in
-      --data | --domain | --http-port | --https-port)
+      --data | --domain | --http-port | --https-port | --registry)
         (($# > 1)) || die "$1 needs a value" "./install.sh --help lists the options"
         case $1 in
           --data) DATA=$2 ;;
           --domain) DOMAIN=$2 ;;
           --http-port) HTTP_PORT=$2 ;;
           --https-port) HTTPS_PORT=$2 ;;
+          --registry) REGISTRY=${2%/} ;;
         esac
         shift
         ;;

@@ -6,6 +6,9 @@ declare -A IMAGES=()
 
 have() { docker image inspect "$1" >/dev/null 2>&1; }
 
+# official_name REFERENCE: where an official image is pulled from.
+official_name() { echo "${REGISTRY:+$REGISTRY/}$1"; }
+
 get_images() {
   choose_base
   ours CLAWLOOPS_IMAGE_EDGE edge
@@ -13,9 +16,9 @@ get_images() {
   ours CLAWLOOPS_IMAGE_CLAWLOOPS clawloops
   ours CLAWLOOPS_IMAGE_LITELLM litellm
   ours CLAWLOOPS_OPENCLAW_IMAGE openclaw
-  IMAGES[CLAWLOOPS_IMAGE_OLLAMA]=ollama/ollama:$OLLAMA_VERSION
-  IMAGES[CLAWLOOPS_IMAGE_POSTGRES]=postgres:$POSTGRES_VERSION
-  IMAGES[CLAWLOOPS_IMAGE_VLLM]=vllm/vllm-openai:v$VLLM_VERSION
+  IMAGES[CLAWLOOPS_IMAGE_OLLAMA]=$(official_name "ollama/ollama:$OLLAMA_VERSION")
+  IMAGES[CLAWLOOPS_IMAGE_POSTGRES]=$(official_name "postgres:$POSTGRES_VERSION")
+  IMAGES[CLAWLOOPS_IMAGE_VLLM]=$(official_name "vllm/vllm-openai:v$VLLM_VERSION")
   if chosen postgres; then official CLAWLOOPS_IMAGE_POSTGRES postgres "postgres:$POSTGRES_VERSION"; fi
   if chosen ollama; then get_ollama; fi
 }
@@ -50,8 +53,8 @@ choose_base() {
   known=$(setting CLAWLOOPS_IMAGE_BASE)
   if [[ -n $known && -z $BUILD ]] && have "$known"; then
     BASE_IMAGE=$known
-  elif [[ -z $BUILD ]] && pull "debian:$DEBIAN_SUITE-slim"; then
-    BASE_IMAGE=debian:$DEBIAN_SUITE-slim
+  elif [[ -z $BUILD ]] && pull "$(official_name "debian:$DEBIAN_SUITE-slim")"; then
+    BASE_IMAGE=$(official_name "debian:$DEBIAN_SUITE-slim")
   else
     BASE_IMAGE=clawloops/base:$DEBIAN_SUITE
     if [[ -z $BUILD ]]; then note "no container registry answers: the images are built from packages"; fi
@@ -107,8 +110,10 @@ bootstrap_base() {
 
 # official KEY NAME REFERENCE: the official image where it can be pulled, else ours.
 official() {
-  if [[ $BASE_IMAGE != clawloops/* ]] && pull "$3" 900; then
-    IMAGES[$1]=$3
+  local reference
+  reference=$(official_name "$3")
+  if [[ $BASE_IMAGE != clawloops/* ]] && pull "$reference" 900; then
+    IMAGES[$1]=$reference
   else
     ours "$1" "$2"
   fi

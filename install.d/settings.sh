@@ -49,6 +49,10 @@ read_settings() {
   COMPOSE_FILES=$(setting COMPOSE_FILE)
   COMPOSE_FILES=${COMPOSE_FILES:-docker-compose.yml}
 
+  REGISTRY=${REGISTRY:-$(setting CLAWLOOPS_REGISTRY)}
+  [[ $REGISTRY =~ ^([a-z0-9.-]+(:[0-9]+)?(/[a-z0-9._-]+)*)?$ ]] ||
+    die "--registry '$REGISTRY' is not the address of a registry" "give one like mirror.example.org:5000"
+
   local label='[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?'
   [[ $BASE =~ ^($label\.)*$label$ && ${#BASE} -le 200 ]] ||
     die "--domain '$BASE' is not a host name in lower case" "give one like claw.example.org"
@@ -135,6 +139,7 @@ write_settings() {
   set_value COMPOSE_PROJECT_NAME "clawloops-$INSTALL_ID"
   set_value COMPOSE_FILE "$COMPOSE_FILES"
   set_value COMPOSE_PROFILES "$PROFILES"
+  set_value CLAWLOOPS_REGISTRY "$REGISTRY"
   set_value CLAWLOOPS_DATA "$DATA"
   set_value CLAWLOOPS_BASE "$BASE"
   set_value CLAWLOOPS_SCHEME "$SCHEME"
