@@ -49,7 +49,9 @@ def other_install() -> Iterator[str]:
 
 
 @pytest.fixture(scope="session", params=["http", "https"])
-def story(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, artifacts: Path) -> Iterator[Story]:
+def story(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, artifacts: Path, other_install: str
+) -> Iterator[Story]:
     # With `other_install` there, removing one mode's appliance leaves the images for the next.
     mode = {each.name: each for each in (HTTP, HTTPS)}[request.param]
     folder = tmp_path_factory.mktemp(f"appliance-{mode}")
