@@ -94,7 +94,8 @@ def test_official_images_are_pulled_and_ours_are_built_on_the_pulled_base(
         (checkout / "images" / name / "Dockerfile").write_text(
             f"ARG BASE\nFROM ${{BASE}}\nLABEL clawloops-test={registry}\n"
         )
-    command = ["bash", checkout / "install.sh", "images", "--registry", registry, "--data", tmp_path / "data"]
+    command: list[str | Path] = ["bash", checkout / "install.sh", "images", "--registry", registry]
+    command += ["--data", tmp_path / "data"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
     printed = dict(line.split("=", 1) for line in done.stdout.splitlines())
