@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import base64
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
-from tests.e2e.appliance import docker
+from tests.e2e.appliance import docker, run
 from tests.e2e.browser import CHROMIUM
 from tests.e2e.story import Story
 
@@ -33,18 +34,23 @@ def _needles(story: Story) -> dict[str, str]:
 
 
 def _search(container: str, needle: str) -> list[str]:
-    """Files and process environments inside a container that hold a text. The text itself never becomes an argument."""
-    search = (
-        "read -r needle; printf '%s' \"$needle\" >/dev/shm/needle 2>/dev/null || exit 9; "
-        "grep -rlaF -f /dev/shm/needle / --exclude-dir=proc --exclude-dir=sys --exclude=needle 2>/dev/null; "
-        "for each in /proc/[0-9]*/environ /proc/[0-9]*/cmdline; do "
-        "grep -qaF -f /dev/shm/needle $each 2>/dev/null && echo $each; done; rm /dev/shm/needle"
-    )
-    found = docker(
-        "exec", "-i", "--privileged", "-u", "0", container, "sh", "-c", search, limit_s=200, check=False,
-        stdin=needle.encode() + b"\n",
-    )  # fmt: skip
-    return found.split()
+    """Files, and environments and command lines of processes, of a container that hold a text; seen from the host.
+
+    Through /proc/PID/root all its mounts are there as it sees them. The text itself never becomes an argument.
+    """
+    pid = docker("inspect", "-f", "{{.State.Pid}}", container).strip()
+    root = Path(f"/proc/{pid}/root")
+    places = [str(each) for each in root.iterdir() if each.name not in ("proc", "sys", "dev") and not each.is_symlink()]
+    # With -s: files that vanish meanwhile. Exit status 1 means that nothing was found.
+    found = run("grep", "-rlasF", "-f", "-", *places, limit_s=200, check=False, stdin=needle.encode()).splitlines()
+    hits = [each.removeprefix(str(root)) for each in found]
+    processes = [line.split()[0] for line in docker("top", container, "-eo", "pid").splitlines()[1:]]
+    for each in processes:
+        for part in ("environ", "cmdline"):
+            with suppress(FileNotFoundError, ProcessLookupError):
+                if needle.encode() in Path(f"/proc/{each}/{part}").read_bytes():
+                    hits.append(f"{part} of process {each}")
+    return hits
 
 
 @pytest.mark.limit(600)
@@ -53,11 +59,10 @@ def test_no_secret_is_in_the_runtimes_files_or_processes(story: Story) -> None:
     # First the search itself: the runtime's own token is there, and it is found.
     token = (story.appliance.data / "runtimes" / story.runtime_id / "secret" / "model-token").read_text().strip()
     assert "/run/clawloops/model-token" in _search(story.runtime, token)
+    assert any(each.startswith("environ of") for each in _search(story.runtime, "OPENCLAW_CONFIG_READONLY=1"))
     needles = _needles(story)
     assert len(needles) >= 3
-    together = "\n".join(needles.values())
     assert {name: found for name, value in needles.items() if (found := _search(story.runtime, value))} == {}
-    assert together  # every value was looked for
 
 
 def test_no_secret_is_in_what_docker_tells(story: Story) -> None:
