@@ -127,6 +127,12 @@ class Appliance:
         return self.settings["CLAWLOOPS_INSTALL_ID"]
 
     @property
+    def secret_files(self) -> list[Path]:
+        """Every file that only root and its one user may read: the master key, internal keys, private keys."""
+        found = [each for part in ("secrets", "keys") for each in sorted((self.data / part).iterdir())]
+        return found + sorted((self.data / "tls").glob("*.key"))
+
+    @property
     def base(self) -> str:
         return self.mode.domain or "clawloops.localhost"
 

@@ -117,7 +117,7 @@ def test_a_control_plane_that_restarts_while_a_workspace_boots_still_finishes_it
 @pytest.mark.limit(400)
 def test_installing_again_changes_nothing(story: Story) -> None:
     story.reach("joined")
-    kept = [story.appliance.data / ".env", *sorted((story.appliance.data / "secrets").iterdir())]
+    kept = [story.appliance.data / ".env", *story.appliance.secret_files]
     files = {each: each.read_bytes() for each in kept}
     containers = story.appliance.containers()
     printed = story.appliance.install()

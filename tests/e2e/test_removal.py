@@ -30,12 +30,12 @@ def test_uninstall_keeps_the_files_and_purge_removes_all_of_ours_and_nothing_els
     assert story.appliance.leftovers("container") == []
     assert story.appliance.leftovers("network") == []
     assert story.appliance.leftovers("volume") == volumes
-    assert (story.appliance.data / "secrets").is_dir()
+    assert (story.appliance.data / "keys" / "master.key").is_file()
 
     story.appliance.uninstall("--purge")
     for kind in ("container", "network", "volume"):
         assert story.appliance.leftovers(kind) == []
-    assert not (story.appliance.data / "secrets").exists()
+    assert not any((story.appliance.data / each).exists() for each in ("keys", "secrets", "clawloops.db"))
 
     assert docker("inspect", "-f", "{{.State.Running}}", other_install).strip() == "true"
     assert docker("volume", "ls", "-q", "--filter", f"name={other_install}").split() == [other_install]
