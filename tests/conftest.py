@@ -19,6 +19,7 @@ def pytest_configure(config: pytest.Config) -> None:
         "limit(seconds): this test may take longer than the usual limit (also counts its fixtures)",
         "faults: a part breaks, or its input is bad",
         "attacks: a hostile runtime, browser or neighbour",
+        "browser: needs Chromium",
         "litellm: needs LiteLLM's own environment",
         "vllm: needs a GPU with vLLM",
     ):

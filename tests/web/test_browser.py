@@ -20,6 +20,7 @@ from clawloops.store import backends, models
 from clawloops.web import cookies
 from tests.web.box import Box
 
+pytestmark = pytest.mark.browser
 ARGUMENTS = [
     "--no-sandbox", "--disable-background-networking", "--disable-component-update", "--disable-sync", "--no-first-run",
 ]  # fmt: skip
