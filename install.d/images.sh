@@ -146,7 +146,7 @@ ours() {
 }
 
 # The last thing that a failed build complained about.
-reason() { tail -n 20 "$TMP/image-$1.log" | grep -avE '^ *$|returned a non-zero code' | tail -n 1 | cut -c 1-160; }
+reason() { tail -n 20 "$TMP/image-$1.log" | grep -avE '^ *$|returned a non-zero code|^Removing intermediate container' | tail -n 1 | cut -c 1-160; }
 
 # What an image is made of: its folder, its version and its base.
 contents() {
