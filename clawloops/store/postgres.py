@@ -43,7 +43,7 @@ def _errors() -> Iterator[None]:
     except asyncpg.TransactionRollbackError as error:
         raise Conflict("somebody else changed this at the same moment; reload and try again") from error
     except (*_NOT_NOW, asyncpg.InterfaceError) as error:
-        if isinstance(error, asyncpg.InterfaceError) and "clos" not in str(error):
+        if isinstance(error, asyncpg.InterfaceError) and not any(word in str(error) for word in ("clos", "released")):
             raise  # a wrong type or number of values is our mistake; a closed connection or pool is not
         kind = type(error).__name__
         raise Unavailable(f"the PostgreSQL server does not answer now ({kind}); check that it runs") from error
@@ -53,6 +53,12 @@ def _what(error: asyncpg.IntegrityConstraintViolationError) -> str:
     """`users.login` out of PostgreSQL's own name `users_login_key`: names only, for values may be private."""
     table, name = error.table_name or "", error.constraint_name or error.column_name or ""
     return f"{table}.{name.removeprefix(table + '_').removesuffix('_key')}"
+
+
+def _drop(connection: Any) -> None:
+    """End a connection without a word to the server. The pool may have dropped it already when it saw it break."""
+    with contextlib.suppress(asyncpg.InterfaceError):
+        connection.terminate()
 
 
 class Postgres(SqlDatabase[Any]):
@@ -73,7 +79,7 @@ class Postgres(SqlDatabase[Any]):
         try:
             await self._pool.release(connection, timeout=CONNECT_TIMEOUT_S)
         except (asyncpg.PostgresError, asyncpg.InterfaceError, *_NOT_NOW):
-            connection.terminate()  # a dead connection; the pool makes another
+            _drop(connection)  # a dead one; the pool makes another
 
     async def _fetch(self, connection: Any, sql: str, args: tuple[Any, ...]) -> list[Row]:
         with _errors():
@@ -90,7 +96,7 @@ class Postgres(SqlDatabase[Any]):
             if connection.is_in_transaction():
                 await connection.execute("ROLLBACK", timeout=CONNECT_TIMEOUT_S)
         except (asyncpg.PostgresError, asyncpg.InterfaceError, *_NOT_NOW):
-            connection.terminate()  # the server undoes what a lost connection left open
+            _drop(connection)  # the server undoes what a lost connection left open
 
     async def close(self) -> None:
         try:

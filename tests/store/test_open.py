@@ -90,7 +90,10 @@ async def test_a_database_held_by_another_program_is_unavailable_not_lost(tmp_pa
     await db.close()
 
 
-async def test_a_lost_connection_is_unavailable_and_the_next_call_works(postgresql_server: str) -> None:
+@pytest.mark.parametrize("noticed_after_s", [0, 0.2], ids=["at the call", "before the call"])
+async def test_a_lost_connection_is_unavailable_and_the_next_call_works(
+    postgresql_server: str, noticed_after_s: float
+) -> None:
     url = f"postgresql://postgres@{postgresql_server}/postgres"
     db = await open_database(url, password="open-sesame")
     admin = await open_database(url, password="open-sesame")
@@ -99,6 +102,7 @@ async def test_a_lost_connection_is_unavailable_and_the_next_call_works(postgres
         async with db.transaction():
             await db.fetch("SELECT 1")
             await admin.fetch(kill, "client backend")
+            await asyncio.sleep(noticed_after_s)
             await db.fetch("SELECT 1")
     assert await db.fetch("SELECT 1 AS n") == [{"n": 1}]
     await db.close()
