@@ -117,10 +117,14 @@ async def _ask(
             f"'{backend.name}' did not answer within {limit_s} s. Is it still loading a model? Try again later."
         ) from error
     except (aiohttp.ClientError, OSError, ValueError) as error:
+        if backend.kind is BackendKind.LITELLM:  # the call ends at LiteLLM; a provider that is down answers through it
+            raise BackendUnavailable(
+                "LiteLLM, the part of this box that translates for providers, does not answer. It needs about ten "
+                "seconds after a start: try again. If it stays so, look at: docker compose logs litellm"
+            ) from error
         why = answers.scrub(str(error) or type(error).__name__, hidden)
-        where = backend.url or "LiteLLM"
         raise BackendUnavailable(
-            f"Nothing answers at {where} ({why}). Check the address and that the server runs; "
+            f"Nothing answers at {backend.url} ({why}). Check the address and that the server runs; "
             "'localhost' there means ClawLoops' own container, so use the machine's address."
         ) from error
 

@@ -174,8 +174,8 @@ def _connected(world: World) -> list[Action]:
 
 def _running(kept: Container | None, world: World, draining: Mapping[str, int]) -> list[Action]:
     network = world.network
-    if network is None or not network.ours:
-        return []
+    if network is None or not network.ours:  # nothing can start; what is ending still has to end
+        return _down(kept, draining) if kept and kept.id in draining else []
     if kept is None:
         return [Create()] if world.image_present else []
     steps: list[Action] = [] if world.config_ok else [WriteConfig()]

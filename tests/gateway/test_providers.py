@@ -79,6 +79,18 @@ async def test_a_refusal_says_what_to_check_and_never_the_key(
     assert KEY not in str(refused.value)
 
 
+async def test_a_litellm_that_is_still_starting_is_not_blamed_on_the_provider(
+    session: aiohttp.ClientSession, upstream: Upstream
+) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        nobody = f"http://127.0.0.1:{free.getsockname()[1]}"
+    backend = _backend(upstream, BackendKind.LITELLM)
+    with pytest.raises(BackendUnavailable, match="LiteLLM, the part of this box") as refused:
+        await providers.check(session, backend, KEY, model="small", litellm_url=nobody, litellm_key="sk-internal-key")
+    assert upstream.url not in str(refused.value)
+
+
 async def test_a_wrong_address_is_told_from_a_wrong_key(session: aiohttp.ClientSession, upstream: Upstream) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))

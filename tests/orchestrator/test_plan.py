@@ -201,6 +201,13 @@ def test_a_runtime_as_wanted_needs_nothing() -> None:
         assert p.plan(_row(Want.RUNNING), world, name=NAME, spec="spec 3", now=now, draining={}) == []
 
 
+def test_what_is_ending_still_ends_when_its_network_is_somebody_elses() -> None:
+    container = Container("a", NAME, State.RUNNING, "spec 3", "n0")
+    world = p.World([container], Network("n0", False, True, True), True, True, True, True)
+    steps = p.plan(_row(Want.RUNNING), world, name=NAME, spec="spec 3", now=NOW, draining={"a": 331_000})
+    assert steps == [p.Kill("a")]
+
+
 def test_the_backoff_goes_from_one_second_to_five_minutes() -> None:
     assert [p.backoff_ms(n, jitter=0) for n in (1, 2, 3, 9, 10, 10_000)] == [
         1000,
