@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import aiohttp
@@ -122,11 +123,19 @@ async def _ask(
                 "LiteLLM, the part of this box that translates for providers, does not answer. It needs about ten "
                 "seconds after a start: try again. If it stays so, look at: docker compose logs litellm"
             ) from error
-        why = answers.scrub(str(error) or type(error).__name__, hidden)
+        why = answers.scrub(_why(error), hidden)
         raise BackendUnavailable(
             f"Nothing answers at {backend.url} ({why}). Check the address and that the server runs; "
             "'localhost' there means ClawLoops' own container, so use the machine's address."
         ) from error
+
+
+def _why(error: Exception) -> str:
+    """The operating system's own words where there are any: "Connection refused", "Name or service not known"."""
+    cause = getattr(error, "os_error", error)
+    if isinstance(cause, OSError) and cause.errno and cause.errno > 0:
+        return os.strerror(cause.errno)
+    return getattr(cause, "strerror", None) or str(error) or type(error).__name__
 
 
 def _refused(

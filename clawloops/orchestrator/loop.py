@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import contextvars
 import logging
 
 from clawloops.errors import Unavailable
@@ -69,7 +70,8 @@ class Orchestrator:
             known[0].wake()
             return
         keeper = Keeper(runtime_id, self._hands, self.board, self._probe)
-        task = asyncio.create_task(keeper.run(), name=f"keep {runtime_id}")
+        # Not in the context of the request that woke it: what it logs later is not about that request.
+        task = asyncio.create_task(keeper.run(), name=f"keep {runtime_id}", context=contextvars.Context())
         self._keepers[runtime_id] = (keeper, task)
 
     def wake_all(self) -> None:
