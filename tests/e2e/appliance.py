@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import re
 import shutil
@@ -21,17 +23,21 @@ LINK = re.compile(r"https?://[^\s\"']+/join/[\w-]+")
 
 @dataclass(frozen=True, slots=True)
 class Mode:
-    """One of the two ways to reach a box: plain HTTP on this machine, or HTTPS under a name of the team's own."""
+    """One of the two ways to reach a box: plain HTTP on this machine, or HTTPS under a name of the team's own.
+
+    Each runs on a database of its own kind, so that both are seen in the whole appliance.
+    """
 
     name: str
     domain: str = ""
+    postgresql: bool = False
 
     def __str__(self) -> str:
         return self.name
 
 
 HTTP = Mode("http")
-HTTPS = Mode("https", domain="team.test")
+HTTPS = Mode("https", domain="team.test", postgresql=True)
 
 
 def run(*command: str, limit_s: float = 60.0, check: bool = True, stdin: bytes | None = None) -> str:
@@ -78,6 +84,11 @@ class Appliance:
         command = ["./install.sh", "--data", str(self.data), "--http-port", str(self.http_port)]
         if self.mode.domain:
             command += ["--domain", self.mode.domain, "--https-port", str(self.https_port)]
+        if self.mode.postgresql and not self.data.exists():  # chosen in the settings, as docs/operations.md says
+            self.data.mkdir(parents=True)
+            (self.data / ".env").write_text(
+                "COMPOSE_PROFILES=ollama,postgres\nCLAWLOOPS_DATABASE_URL=postgresql://clawloops@postgres/clawloops\n"
+            )
         return self._installer("install", *command, *more)
 
     def uninstall(self, *more: str) -> str:
@@ -167,7 +178,15 @@ class Appliance:
         return sorted(found.split())
 
     def rows(self, sql: str, *values: object) -> list[dict[str, Any]]:
-        """Reads or changes the SQLite store behind the appliance's back: for clocks that no test can wait for."""
+        """Reads or changes the store behind the appliance's back: for clocks that no test can wait for."""
+        if self.mode.postgresql:
+            for value in values:
+                sql = sql.replace("?", "'" + str(value).replace("'", "''") + "'", 1)
+            psql = (
+                "PGPASSWORD=$(cat /run/secrets/postgres-password) psql -h 127.0.0.1 -U clawloops --csv -f - clawloops"
+            )
+            printed = docker("exec", "-i", self.service("postgres"), "sh", "-c", psql, stdin=sql.encode())
+            return list(csv.DictReader(io.StringIO(printed)))
         with sqlite3.connect(self.data / "clawloops.db", timeout=20) as db:
             db.row_factory = sqlite3.Row
             return [dict(row) for row in db.execute(sql, values).fetchall()]
