@@ -145,12 +145,15 @@ class SqlDatabase(ABC, Generic[C]):
         try:
             yield
             block.check()
-            await finish(self._execute(block.connection, f"RELEASE SAVEPOINT {name}", ()))
         except BaseException:
             block.failed = True  # stays so where the database gave up the whole transaction
             await finish(self._back_to(block.connection, name))
             block.failed = False
             raise
+        else:
+            block.failed = True  # until it is released; who is cancelled meanwhile leaves by that cancellation
+            await finish(self._execute(block.connection, f"RELEASE SAVEPOINT {name}", ()))
+            block.failed = False
         finally:
             block.depth -= 1
 
