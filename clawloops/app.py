@@ -7,7 +7,6 @@ import contextlib
 import gc
 import logging
 import signal
-import socket
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
@@ -45,7 +44,8 @@ from clawloops.web.routes import auth_app, dashboard_app
 log = logging.getLogger(__name__)
 
 SWEEP_EVERY_S = 60
-ALONE_EVERY_S = 5
+ALONE_EVERY_S = 2
+ROUTES = Path("/proc/net/route")
 
 
 def secret(path: str) -> str:
@@ -215,12 +215,17 @@ async def _note_refused(audit: Audit, runtime_id: str, peer: str) -> None:
 
 
 async def _alone(stopping: asyncio.Event) -> None:
-    """Stop when only loopback is left: the edge container was recreated, and this namespace leads nowhere any more."""
+    """Stop when no route is left: the edge container has died, and this namespace leads nowhere any more."""
     while True:
         await asyncio.sleep(ALONE_EVERY_S)
-        if all(name == "lo" for _, name in socket.if_nameindex()):
+        if not _has_routes():
             log.error("the edge container is gone: stopping, so that a restart joins the new one")
             stopping.set()
+
+
+def _has_routes() -> bool:
+    """The file has a heading, and a line for each route but loopback's (proc(5))."""
+    return len(ROUTES.read_text().splitlines()) > 1
 
 
 def _site(settings: Settings) -> Site:

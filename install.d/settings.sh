@@ -165,7 +165,7 @@ write_settings() {
   esac
   for key in RUNTIME_MEMORY_MB=2048 RUNTIME_CPUS=2 LOG_LEVEL=info; do need_value "CLAWLOOPS_${key%=*}" "${key#*=}"; done
   for key in "${!IMAGES[@]}"; do set_value "$key" "${IMAGES[$key]}"; done
-  set_value CLAWLOOPS_TRAEFIK_CONFIG "$(sha256sum "$ROOT/traefik/traefik.yml" | cut -c 1-12)-$SCHEME-$HTTPS_PORT"
+  set_value CLAWLOOPS_TRAEFIK_CONFIG "$(cat "$ROOT/traefik/traefik.yml" "$ROOT/traefik/run.sh" | sha256sum | cut -c 1-12)-$SCHEME-$HTTPS_PORT"
 
   if ! cmp -s "$TMP/env" "$DATA/.env"; then
     (umask 077 && cp "$TMP/env" "$DATA/.env.new") && mv "$DATA/.env.new" "$DATA/.env"

@@ -18,6 +18,7 @@ render() {
 
 render_traefik() {
   render "$ROOT/traefik/traefik.yml" "$DATA/traefik/traefik.yml"
+  render "$ROOT/traefik/run.sh" "$DATA/traefik/run.sh"
   render "$ROOT/traefik/dynamic.yml" "$DATA/traefik/dynamic/clawloops.yml"
 }
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
+import signal
 import time
+import urllib.request
 from pathlib import Path
 
 import pytest
@@ -114,6 +117,22 @@ def test_a_control_plane_that_restarts_while_a_workspace_boots_still_finishes_it
     window.page.context.close()
 
 
+@pytest.mark.limit(300)
+def test_when_the_edge_dies_all_that_shares_its_network_comes_back_by_itself(story: Story) -> None:
+    story.reach("opened")
+    before = story.appliance.containers()
+    sharers = [f"clawloops-{story.appliance.id}-{part}" for part in ("edge", "traefik", "clawloops")]
+    pid = int(docker("inspect", "-f", "{{.State.Pid}}", sharers[0]).strip())
+    os.kill(pid, signal.SIGKILL)
+    until = time.monotonic() + 60
+    while any(story.appliance.containers()[each] == before[each] for each in sharers) or not _healthy(story):
+        assert time.monotonic() < until, "the appliance was not back within 60 s"
+        time.sleep(0.5)
+    story.member.page.goto(story.appliance.origin)
+    story.member.expect_state("Ready", limit_s=60)
+    story.picture(story.member.page, "back-after-the-edge-died")
+
+
 @pytest.mark.limit(400)
 def test_installing_again_changes_nothing(story: Story) -> None:
     story.reach("joined")
@@ -125,6 +144,17 @@ def test_installing_again_changes_nothing(story: Story) -> None:
     assert {each: each.read_bytes() for each in kept} == files
     assert story.appliance.origin in printed
     assert "/join/" not in printed, "there is an owner, so no set-up link is due"
+
+
+def _healthy(story: Story) -> bool:
+    request = urllib.request.Request(
+        f"http://127.0.0.1:{story.appliance.http_port}/healthz", headers={"Host": story.appliance.base}
+    )
+    try:
+        with urllib.request.urlopen(request, timeout=3) as answer:
+            return bool(answer.status == 200)
+    except OSError:
+        return False
 
 
 def _workspace_of(story: Story) -> str:
