@@ -100,7 +100,7 @@ async def _build(settings: Settings, stack: AsyncExitStack, stopping: asyncio.Ev
     audit, sessions = Audit(db), Sessions(db)
     accounts = Accounts(db, sessions, audit)
     background = _Background(stack)
-    directory = Directory(on_refused=lambda runtime, peer: background.spawn(_note_refused(audit, runtime, peer)))
+    directory = Directory(on_refused=lambda runtime, peer: background.keep(_note_refused(audit, runtime, peer)))
     journal = Journal(settings.data / "journal" / "usage.log")
     stack.callback(journal.close)
     upstream = await stack.enter_async_context(upstream_session())
@@ -113,7 +113,7 @@ async def _build(settings: Settings, stack: AsyncExitStack, stopping: asyncio.Ev
     stack.callback(engine.close)
     probing = await stack.enter_async_context(aiohttp.ClientSession(trust_env=False))
     orchestrator = Orchestrator(db, engine, directory, install=_install(settings), probe=probe.over(probing))
-    runtimes = Runtimes(db, audit, pool=settings.runtime_pool, wake=orchestrator.wake, base=settings.base)
+    runtimes = Runtimes(db, audit, pool=settings.runtime_pool, wake=orchestrator.wake)
     models = Models(
         db, sealer, upstream, directory, audit, bundled=bundled, wake_all=orchestrator.wake_all
     )  # fmt: skip
@@ -186,8 +186,6 @@ class _Background:
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._ended)
-
-    spawn = keep
 
     def _ended(self, task: asyncio.Task[Any]) -> None:
         self._tasks.discard(task)

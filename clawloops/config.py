@@ -46,12 +46,8 @@ class Settings:
     @property
     def origin(self) -> str:
         """The dashboard's origin as a browser writes it: no port where it is the scheme's own."""
-        return self.origin_of(self.base)
-
-    def origin_of(self, host: str) -> str:
-        """The browser's origin of any host that this install serves."""
         usual = 443 if self.scheme == "https" else 80
-        return f"{self.scheme}://{host}" + ("" if self.port == usual else f":{self.port}")
+        return f"{self.scheme}://{self.base}" + ("" if self.port == usual else f":{self.port}")
 
 
 _HOST = re.compile(r"^(?=.{1,200}$)([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)*[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")

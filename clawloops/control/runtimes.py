@@ -20,18 +20,11 @@ _SLUG_ALPHABET = "abcdefghjkmnpqrstuvwxyz23456789"  # nothing that is misread al
 
 
 class Runtimes:
-    def __init__(
-        self, db: Database, audit: Audit, *, pool: IPv4Network, wake: Callable[[str], None], base: str
-    ) -> None:
+    def __init__(self, db: Database, audit: Audit, *, pool: IPv4Network, wake: Callable[[str], None]) -> None:
         self._db = db
         self._audit = audit
         self._pool = pool
         self._wake = wake
-        self._base = base
-
-    def host_of(self, runtime: Runtime) -> str:
-        """The host name of a workspace, without scheme and port."""
-        return f"{runtime.slug}.ws.{self._base}"
 
     async def of_owner(self, user_id: str) -> Runtime | None:
         return await runtimes.by_owner(self._db, user_id)

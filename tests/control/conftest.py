@@ -60,6 +60,6 @@ async def house(db: Database) -> House:
         accounts=accounts,
         invitations=Invitations(db, accounts, audit, origin="http://clawloops.localhost"),
         handover=Handover(sessions),
-        runtimes=Runtimes(db, audit, pool=IPv4Network("10.213.0.0/28"), wake=woken.append, base="clawloops.localhost"),
+        runtimes=Runtimes(db, audit, pool=IPv4Network("10.213.0.0/28"), wake=woken.append),
         woken=woken,
     )

@@ -159,7 +159,7 @@ async def opened_box(folder: Path) -> AsyncIterator[Box]:
         audit, sessions, board, directory = Audit(db), Sessions(db), Board(), Directory()
         accounts = Accounts(db, sessions, audit)
         woken: list[str] = []
-        runtimes = Runtimes(db, audit, pool=IPv4Network("10.201.0.0/24"), wake=woken.append, base=BASE)
+        runtimes = Runtimes(db, audit, pool=IPv4Network("10.201.0.0/24"), wake=woken.append)
         bundled = BundledParts(ollama_url="", litellm_url="", litellm_key="")
         sealer = Sealer(secrets.token_bytes(32), install_id="0" * 8)
         models = Models(db, sealer, http, directory, audit, bundled=bundled, wake_all=lambda: None)
