@@ -22,8 +22,9 @@ def network(install_id: str, runtime_id: str) -> str:
     return f"clawloops-{install_id}-u-{runtime_id}"
 
 
-def volume(install_id: str, runtime_id: str) -> str:
-    return f"clawloops-{install_id}-ws-{runtime_id}"
+def volume(install_id: str, runtime_id: str, number: int = 0) -> str:
+    """One of a member's workspace volumes; the first has no number in its name."""
+    return f"clawloops-{install_id}-ws-{runtime_id}" + (f"-{number}" if number else "")
 
 
 def runtime_of(name: str, install_id: str) -> str | None:

@@ -2,18 +2,29 @@
 
 from __future__ import annotations
 
+from dataclasses import fields, replace
+from enum import StrEnum
 from typing import Any
 
 from clawloops.errors import Conflict, NotFound
-from clawloops.model.runtime import Runtime, Want
+from clawloops.model.runtime import Policy, Runtime, Size, Sleep, Want
 from clawloops.store.db import Database, Row
 
-_COLUMNS = "id, owner, slug, want, subnet, generation, token_hash, version, failures, failure, retry_at, created_at"
+_NAMES = tuple(each.name for each in fields(Runtime))
+_COLUMNS = ", ".join(_NAMES)
 _SELECT = f"SELECT {_COLUMNS} FROM runtimes"
+_FIXED = frozenset({"id", "owner", "slug", "subnet", "created_at", "version"})
+_CHANGING = tuple(name for name in _NAMES if name not in _FIXED)
+_KINDS = {"want": Want, "sleep": Sleep, "policy": Policy, "size": Size, "sleeps_despite_polling": bool}
 
 
 def _runtime(row: Row) -> Runtime:
-    return Runtime(**{**row, "want": Want(row["want"])})
+    return Runtime(**{**row, **{name: kind(row[name]) for name, kind in _KINDS.items()}})
+
+
+def _plain(runtime: Runtime, name: str) -> Any:
+    value = getattr(runtime, name)
+    return value.value if isinstance(value, StrEnum) else value
 
 
 async def _one(db: Database, sql: str, *args: Any) -> Runtime | None:
@@ -23,21 +34,9 @@ async def _one(db: Database, sql: str, *args: Any) -> Runtime | None:
 
 async def add(db: Database, runtime: Runtime) -> None:
     """Raises Conflict when the owner has one already, or the slug or subnet is taken (its text names the column)."""
-    await db.execute(
-        f"INSERT INTO runtimes ({_COLUMNS}) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)",
-        runtime.id,
-        runtime.owner,
-        runtime.slug,
-        runtime.want.value,
-        runtime.subnet,
-        runtime.generation,
-        runtime.token_hash,
-        runtime.version,
-        runtime.failures,
-        runtime.failure,
-        runtime.retry_at,
-        runtime.created_at,
-    )
+    places = ", ".join(f"${number}" for number in range(1, len(_NAMES) + 1))
+    values = [_plain(runtime, name) for name in _NAMES]
+    await db.execute(f"INSERT INTO runtimes ({_COLUMNS}) VALUES ({places})", *values)
 
 
 async def get(db: Database, runtime_id: str) -> Runtime | None:
@@ -62,19 +61,24 @@ async def subnets(db: Database) -> set[str]:
     return {row["subnet"] for row in await db.fetch("SELECT subnet FROM runtimes")}
 
 
-async def set_want(db: Database, runtime: Runtime, want: Want) -> Runtime:
-    """Change the wish of the row as it was read. Raises Conflict when it was changed since."""
+async def put(db: Database, runtime: Runtime) -> Runtime:
+    """Write a changed copy (`dataclasses.replace`) of a row. Raises Conflict when it was changed since it was read."""
+    settings = ", ".join(f"{name} = ${number}" for number, name in enumerate(_CHANGING, start=3))
     changed = await _one(
         db,
-        f"""UPDATE runtimes SET want = $1, version = version + 1
-        WHERE id = $2 AND version = $3 RETURNING {_COLUMNS}""",
-        want.value,
+        f"UPDATE runtimes SET {settings}, version = version + 1 WHERE id = $1 AND version = $2 RETURNING {_COLUMNS}",
         runtime.id,
         runtime.version,
+        *(_plain(runtime, name) for name in _CHANGING),
     )
     if changed is None:
         raise Conflict("this workspace was changed meanwhile; reload and try again")
     return changed
+
+
+async def set_want(db: Database, runtime: Runtime, want: Want) -> Runtime:
+    """Change the wish, which also ends any sleep. Raises Conflict when the row was changed since it was read."""
+    return await put(db, replace(runtime, want=want, sleep=Sleep.AWAKE, sleep_why="", wake_at=0))
 
 
 async def new_generation(db: Database, runtime_id: str, token_hash: bytes) -> Runtime:
