@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import gc
 import logging
+import os
 import signal
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -35,6 +36,7 @@ from clawloops.orchestrator import probe
 from clawloops.orchestrator.loop import Orchestrator
 from clawloops.runtimes.client import Engine
 from clawloops.runtimes.spec import Install
+from clawloops.store import leader
 from clawloops.store.db import Database, open_database
 from clawloops.store.migrate import migrate
 from clawloops.store.seal import Sealer, check_sentinel, load_master
@@ -43,6 +45,7 @@ from clawloops.web.routes import auth_app, dashboard_app
 
 log = logging.getLogger(__name__)
 
+DATABASE_WAIT_S = 30
 SWEEP_EVERY_S = 60
 ALONE_EVERY_S = 2
 ROUTES = Path("/proc/net/route")
@@ -58,11 +61,14 @@ def secret(path: str) -> str:
     return value
 
 
+def _database_password(settings: Settings) -> str | None:
+    return secret(settings.database_password_file) if settings.database_password_file else None
+
+
 @asynccontextmanager
 async def store(settings: Settings) -> AsyncIterator[Database]:
     """The database, migrated to this version."""
-    password = secret(settings.database_password_file) if settings.database_password_file else None
-    db = await open_database(settings.database_url, password=password, wait_s=30)
+    db = await open_database(settings.database_url, password=_database_password(settings), wait_s=DATABASE_WAIT_S)
     try:
         await migrate(db, backup_dir=settings.data / "backups")
         yield db
@@ -77,17 +83,52 @@ def setup_links(db: Database, settings: Settings) -> Invitations:
 
 
 async def serve(settings: Settings) -> None:
-    """Run every part until SIGTERM or SIGINT. Raises SetupError when start-up cannot go on."""
+    """Wait to be the only one on this data, then run every part until SIGTERM or SIGINT.
+
+    Raises SetupError when start-up cannot go on.
+    """
     stopping = asyncio.Event()
     for each in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(each, stopping.set)
     async with AsyncExitStack() as stack:
+        if not await _lead(settings, stack, stopping):
+            log.info("stopped before this one could lead")
+            return
         await _build(settings, stack, stopping)
         gc.collect()
         gc.freeze()
         log.info("ClawLoops is ready at %s", settings.origin)
         await stopping.wait()
         log.info("stopping; workspaces go on")
+
+
+async def _lead(settings: Settings, stack: AsyncExitStack, stopping: asyncio.Event) -> bool:
+    """Whether this process leads now; False when it was told to stop while it waited."""
+    leadership = leader.lead(
+        settings.database_url,
+        data=settings.data,
+        password=_database_password(settings),
+        wait_s=DATABASE_WAIT_S,
+        on_lost=_end_at_once,
+    )
+    leading = asyncio.create_task(stack.enter_async_context(leadership))
+    told = asyncio.create_task(stopping.wait())
+    await asyncio.wait({leading, told}, return_when=asyncio.FIRST_COMPLETED)
+    told.cancel()
+    if not leading.done():
+        leading.cancel()
+    try:
+        await leading
+    except asyncio.CancelledError:
+        return False
+    return True
+
+
+def _end_at_once(reason: str) -> None:
+    """Leave without a clean-up, which could still change something after another process has taken over."""
+    log.critical("no longer the leader: %s; ending at once, so that a restart waits for its turn", reason)
+    logging.shutdown()
+    os._exit(os.EX_TEMPFAIL)
 
 
 async def _build(settings: Settings, stack: AsyncExitStack, stopping: asyncio.Event) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -107,18 +107,35 @@ class Postgres(SqlDatabase[Any]):
 
 async def open_postgres(url: str, *, password: str | None = None, wait_s: float = 0) -> Postgres:
     """Connect, trying for `wait_s` seconds while the server starts. Raises SetupError with the next step."""
+
+    def opening() -> Awaitable[Any]:
+        pool: Awaitable[Any] = asyncpg.create_pool(
+            url, password=password, min_size=1, max_size=POOL_SIZE, timeout=CONNECT_TIMEOUT_S
+        )
+        return pool
+
+    return Postgres(await _reach(url, opening, wait_s=wait_s))
+
+
+async def open_session(url: str, *, password: str | None, wait_s: float, settings: Mapping[str, str]) -> Any:
+    """One connection of its own, for what lasts as long as a session. Waits and raises as `open_postgres`."""
+
+    def opening() -> Awaitable[Any]:
+        connection: Awaitable[Any] = asyncpg.connect(
+            url, password=password, timeout=CONNECT_TIMEOUT_S, server_settings=dict(settings)
+        )
+        return connection
+
+    return await _reach(url, opening, wait_s=wait_s)
+
+
+async def _reach(url: str, opening: Callable[[], Awaitable[Any]], *, wait_s: float) -> Any:
     where = urlsplit(url)
     name = f"{where.hostname or 'local socket'}{where.path}"  # never the URL itself: it may hold a password
     until = asyncio.get_running_loop().time() + wait_s
     while True:
         try:
-            pool = await asyncpg.create_pool(
-                url,
-                password=password,
-                min_size=1,
-                max_size=POOL_SIZE,
-                timeout=CONNECT_TIMEOUT_S,
-            )
+            return await opening()
         except (asyncpg.InvalidPasswordError, asyncpg.InvalidAuthorizationSpecificationError) as error:
             raise SetupError(f"PostgreSQL at {name} refused the user or password; check both settings") from error
         except asyncpg.InvalidCatalogNameError as error:
@@ -134,5 +151,3 @@ async def open_postgres(url: str, *, password: str | None = None, wait_s: float 
                     f"PostgreSQL at {name} does not answer ({kind}); start it or correct the address"
                 ) from error
             await asyncio.sleep(0.5)
-        else:
-            return Postgres(pool)
