@@ -26,7 +26,9 @@ TABLE = (
     Call("POST", r"/containers/create", "make a runtime's container (body: spec.create_body)"),
     Call("POST", rf"/containers/{_ID}/start", "start it"),
     Call("POST", rf"/containers/{_ID}/kill", "SIGTERM to let it drain; SIGKILL once its drain time is over"),
-    Call("POST", rf"/containers/{_ID}/unpause", "unpause it"),
+    Call("POST", rf"/containers/{_ID}/pause", "freeze it while nobody uses it"),
+    Call("POST", rf"/containers/{_ID}/unpause", "let it go on"),
+    Call("POST", rf"/containers/{_ID}/update", "push a frozen one's memory out to swap, or give its limit back"),
     Call("DELETE", rf"/containers/{_ID}", "remove a container that is down; never its volume"),
     Call("GET", rf"/networks/{_ID}", "observe a member's network"),
     Call("POST", r"/networks/create", "make a member's network (body: networks.create)"),
@@ -34,7 +36,11 @@ TABLE = (
     Call("POST", rf"/networks/{_ID}/connect", "put the edge or the runtime on it, with a fixed address"),
     Call("POST", rf"/networks/{_ID}/disconnect", "take an endpoint off it"),
     Call("POST", r"/volumes/create", "make a workspace volume with our labels (body: volumes.ensure)"),
-    Call("GET", r"/images/[A-Za-z0-9][A-Za-z0-9_./:@-]*/json", "is the runtime image there"),
+    Call(
+        "GET",
+        r"/images/[A-Za-z0-9][A-Za-z0-9_./:@-]*/json",
+        "is the runtime image there, and are its labels harmless",
+    ),
 )
 
 _VERSION = re.compile(r"^/v\d+\.\d+(?=/)")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Any
 
 YOUNG_MS = 2000
 
@@ -37,6 +39,16 @@ class Container:
     finished_at: str = ""  # the Engine's own text; used only to tell one exit from the next
     started_at: str = ""
     young: bool = False  # started within YOUNG_MS: its init may not listen for signals yet, and would lose one
+    memory: int = 0  # its limit now, in bytes; lower than promised while its memory is pushed out to swap
+    image: str = ""  # id of the image that it was made of
+    edited: tuple[str, ...] = ()  # settings that are not what its spec label promises, by their Engine names
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    id: str
+    foreign_labels: tuple[str, ...] = ()  # labels with which it would route itself or pass for ours: it is refused
+    config: Mapping[str, Any] = field(default_factory=dict, hash=False)  # what a container inherits (Engine, `Config`)
 
 
 @dataclass(frozen=True, slots=True)

@@ -85,6 +85,11 @@ def create_body(runtime: Runtime, install: Install) -> dict[str, Any]:
     return body
 
 
+def swap_bytes(memory_mb: int) -> int:
+    """Memory and swap together that a container with this limit may use, in bytes: all of its memory fits into swap."""
+    return 2 * memory_mb * 1024 * 1024
+
+
 def spec_hash(body: Mapping[str, Any]) -> str:
     """The hash that a create body carries: a container with another one is not what we want now."""
     return str(body["Labels"][names.SPEC])
@@ -105,6 +110,7 @@ def _host_config(runtime: Runtime, install: Install, network: str, address: name
         "Privileged": False,
         "PidsLimit": 512,
         "Memory": install.memory_mb * 1024 * 1024,
+        "MemorySwap": swap_bytes(install.memory_mb),
         "NanoCpus": int(install.cpus * 1_000_000_000),
         "Init": True,
         "IpcMode": "private",

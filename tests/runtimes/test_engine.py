@@ -64,7 +64,12 @@ async def test_every_row_of_the_table_is_used_and_enough(place: Place, monkeypat
     await containers.start(engine, made)
     assert (await container()).state is State.RUNNING
     await containers.unpause(engine, made)  # not paused: fine
-    await asyncio.to_thread(place.container(row).pause)
+    await containers.pause(engine, made)
+    await containers.pause(engine, made)  # once more is fine
+    assert (await container()).state is State.PAUSED
+    assert await containers.limit(engine, made, memory_mb=64, promised_mb=256)
+    assert (await container()).memory == 64 << 20
+    assert await containers.limit(engine, made, memory_mb=256, promised_mb=256)
     await containers.unpause(engine, made)
     await containers.signal(engine, made, "SIGKILL")
     async with asyncio.timeout(10):

@@ -27,6 +27,7 @@ def test_the_host_config_is_the_hardened_one() -> None:
         "Privileged": False,
         "PidsLimit": 512,
         "Memory": 2147483648,
+        "MemorySwap": 4294967296,
         "NanoCpus": 2000000000,
         "Init": True,
         "IpcMode": "private",
