@@ -70,7 +70,7 @@ def _host(ours: Settings, theirs: Settings, *, paused: bool) -> Iterator[str]:
             case "Mounts":
                 good = _equal_mounts(mine or (), real or ())
             case "LogConfig":  # a daemon adds its own log options
-                good = real["Type"] == mine["Type"] and mine["Config"].items() <= (real.get("Config") or {}).items()
+                good = mine["Type"] == real.get("Type") and mine["Config"].items() <= (real.get("Config") or {}).items()
             case "RestartPolicy":
                 good = _fits(mine, real)
             case "CapDrop":

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
 from typing import Any
 
 from clawloops.runtimes.client import Engine, EngineMissing
@@ -23,3 +25,23 @@ async def look(engine: Engine, image: str) -> Image | None:
 async def present(engine: Engine, image: str) -> bool:
     """Whether the Engine can make a container of `image` now."""
     return await look(engine, image) is not None
+
+
+class Images:
+    """`look`, asked once for all who want to know within `fresh_s` seconds. A failure is for those who waited for it."""
+
+    def __init__(self, engine: Engine, *, fresh_s: float = 5.0) -> None:
+        self._engine = engine
+        self._fresh_s = fresh_s
+        self._asked: dict[str, tuple[float, asyncio.Task[Image | None]]] = {}
+
+    async def look(self, image: str) -> Image | None:
+        """What `image` is on this host now, or was at most `fresh_s` seconds ago. Raises EngineUnavailable."""
+        now = time.monotonic()
+        asked_at, task = self._asked.get(image, (0.0, None))
+        failed = task is not None and task.done() and (task.cancelled() or task.exception() is not None)
+        if task is None or failed or (task.done() and now - asked_at > self._fresh_s):
+            self._asked = {name: ask for name, ask in self._asked.items() if now - ask[0] <= self._fresh_s}
+            task = asyncio.create_task(look(self._engine, image), name=f"look at image {image}")
+            self._asked[image] = (now, task)
+        return await asyncio.shield(task)  # whoever gives up takes the answer from nobody else
