@@ -13,7 +13,7 @@ import hmac
 import secrets
 from dataclasses import dataclass
 
-from clawloops.clock import now_ms
+from clawloops.clock import steady_ms
 from clawloops.control.sessions import Sessions, digest
 from clawloops.errors import Forbidden, Gone, NotSignedIn
 from clawloops.model.account import Session, SessionKind, User
@@ -53,7 +53,7 @@ class Handover:
         """A one-time code for this browser to enter this workspace. Raises Forbidden when it is not the user's own."""
         if runtime.owner != user.id:
             raise Forbidden("This is somebody else's workspace.")
-        now = now_ms()
+        now = steady_ms()
         self._codes = {key: each for key, each in self._codes.items() if each.expires_at > now}
         if len(self._codes) >= _MAX_CODES:
             self._codes.pop(next(iter(self._codes)))
@@ -67,7 +67,7 @@ class Handover:
         Raises Gone, Forbidden or NotSignedIn.
         """
         known = self._codes.pop(digest(code), None)
-        if known is None or known.expires_at <= now_ms():
+        if known is None or known.expires_at <= steady_ms():
             raise Gone("This hand-over was used already or took too long. Open the workspace again.")
         if known.host != host or not hmac.compare_digest(known.challenge, challenge_of(state)):
             raise Forbidden("This hand-over belongs to another browser or workspace. Open the workspace again.")

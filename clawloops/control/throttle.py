@@ -1,10 +1,13 @@
-"""Sign-in attempts that failed, counted per account and per address in a sliding window."""
+"""Sign-in attempts that failed, counted per account and per address in a sliding window.
+
+Memory only, and by the steady clock: a clock that is set back makes nobody wait longer.
+"""
 
 from __future__ import annotations
 
 from collections import deque
 
-from clawloops.clock import now_ms
+from clawloops.clock import steady_ms
 from clawloops.errors import TooManyAttempts
 
 WINDOW_MS = 15 * 60 * 1000
@@ -19,7 +22,7 @@ class Throttle:
 
     def check(self, login: str, address: str) -> None:
         """Raises TooManyAttempts when this account or this address has failed too often lately."""
-        now = now_ms()
+        now = steady_ms()
         for key, limit in ((f"login:{login}", PER_ACCOUNT), (f"address:{address}", PER_ADDRESS)):
             failed = self._recent(key, now)
             if len(failed) >= limit:
@@ -29,7 +32,7 @@ class Throttle:
                 )
 
     def failed(self, login: str, address: str) -> None:
-        now = now_ms()
+        now = steady_ms()
         for key in (f"login:{login}", f"address:{address}"):
             if len(self._failed) >= _MAX_KEYS:
                 self._failed.pop(next(iter(self._failed)))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from clawloops.clock import now_ms
+from clawloops.clock import steady_ms
 from clawloops.control import handover as rules
 from clawloops.errors import Forbidden, Gone, NotSignedIn
 from clawloops.model.account import Session, SessionKind, User
@@ -46,8 +46,8 @@ async def test_a_code_for_another_host_or_browser_is_refused_and_spent(
 async def test_a_code_ends_after_30_seconds(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
     user, session, runtime, state, challenge = await _visit(house)
     code = house.handover.code(user=user, session=session, runtime=runtime, host=HOST, challenge=challenge)
-    later = now_ms() + 31_000
-    monkeypatch.setattr(rules, "now_ms", lambda: later)
+    later = steady_ms() + 31_000
+    monkeypatch.setattr(rules, "steady_ms", lambda: later)
     with pytest.raises(Gone):
         await house.handover.redeem(code, host=HOST, state=state)
 
