@@ -17,7 +17,8 @@ import aiosqlite
 from clawloops.errors import Conflict, SetupError, Unavailable
 from clawloops.store.transaction import Row, SqlDatabase, finish
 
-BUSY_TIMEOUT_S = 10
+BUSY_TIMEOUT_S = 10  # another program may hold the file for so long
+TURN_S = 30  # and our own tasks, each of which may have waited for that program, hold each other up for so long
 # A literal or a comment is matched first, so that a "$1" inside it stays as it is.
 _PLACEHOLDER = re.compile(r"'(?:[^']|'')*'|--[^\n]*|\$(\d+)")
 _NOT_NOW = {
@@ -68,7 +69,13 @@ class Sqlite(SqlDatabase[aiosqlite.Connection]):
         self._closed = False
 
     async def _acquire(self) -> aiosqlite.Connection:
-        await self._turn.acquire()
+        try:
+            async with asyncio.timeout(TURN_S):
+                await self._turn.acquire()
+        except TimeoutError as error:
+            raise Unavailable(
+                f"the database file has been busy for {TURN_S} s; check its disk and try again"
+            ) from error
         if self._closed:
             self._turn.release()
             raise Unavailable("the database is closed, because the program ends; try again when it is back")
