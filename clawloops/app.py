@@ -32,8 +32,11 @@ from clawloops.gateway.journal import Journal
 from clawloops.gateway.proxy import Proxy, upstream_session
 from clawloops.gateway.route import Directory
 from clawloops.log import redactor
-from clawloops.orchestrator import probe
+from clawloops.orchestrator import admission, probe
+from clawloops.orchestrator.admission import Gate
+from clawloops.orchestrator.ask import Control, control_session
 from clawloops.orchestrator.loop import Orchestrator
+from clawloops.orchestrator.sleep import Rules
 from clawloops.runtimes.client import Engine
 from clawloops.runtimes.spec import Install
 from clawloops.store import leader
@@ -153,7 +156,17 @@ async def _build(settings: Settings, stack: AsyncExitStack, stopping: asyncio.Ev
     engine = Engine()
     stack.callback(engine.close)
     probing = await stack.enter_async_context(aiohttp.ClientSession(trust_env=False))
-    orchestrator = Orchestrator(db, engine, directory, install=_install(settings), probe=probe.over(probing))
+    asking = await stack.enter_async_context(control_session())
+    orchestrator = Orchestrator(
+        db,
+        engine,
+        directory,
+        install=_install(settings),
+        probe=probe.over(probing),
+        control=Control(asking),
+        rules=Rules(int(settings.pause_after_minutes * 60_000), int(settings.stop_after_minutes * 60_000)),
+        gate=Gate(lambda: admission.look(settings.data), slots=settings.boots_at_once or admission.at_once()),
+    )
     runtimes = Runtimes(db, audit, pool=settings.runtime_pool, wake=orchestrator.wake)
     models = Models(
         db, sealer, upstream, directory, audit, bundled=bundled, wake_all=orchestrator.wake_all

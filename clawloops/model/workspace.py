@@ -38,6 +38,7 @@ class Task(StrEnum):
     EXPORT = "export"
     IMPORT = "import"
     CLONE = "clone"  # argument: "<runtime id> <number>" to copy from; the runtime of the job is filled
+    RESTART = "restart"
     UPGRADE = "upgrade"  # argument: the image
 
 

@@ -5,39 +5,48 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import secrets
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
+from clawloops.clock import now_ms
 from clawloops.errors import EngineRefused
 from clawloops.model.runtime import Runtime
-from clawloops.orchestrator.plan import (
+from clawloops.orchestrator.actions import (
     Action,
     Attach,
     ConnectEdge,
     Create,
     Forget,
     Kill,
+    Limit,
     MakeNetwork,
+    Pause,
     Remove,
     RemoveNetwork,
     Start,
     Stop,
     Unpause,
-    World,
     WriteConfig,
 )
-from clawloops.runtimes import containers, images, names, networks, openclaw, volumes
+from clawloops.orchestrator.plan import World
+from clawloops.runtimes import containers, names, networks, openclaw, volumes
 from clawloops.runtimes.client import Engine, EngineMissing
 from clawloops.runtimes.files import Folder, folder
+from clawloops.runtimes.images import Images
 from clawloops.runtimes.seen import YOUNG_MS
-from clawloops.runtimes.spec import Install, create_body
+from clawloops.runtimes.spec import Install, create_body, spec_hash
 from clawloops.store import models as model_rows
 from clawloops.store import runtimes as runtime_rows
+from clawloops.store import volumes as volume_rows
 from clawloops.store.db import Database
 
 
 class EdgeMissing(EngineRefused):
     """There is no edge container to connect: nothing that this runtime did, and over as soon as there is one."""
+
+
+class NoRoom(EngineRefused):
+    """Swap is too small for what a paused runtime keeps in memory: it then stays where it is."""
 
 
 class Tokens(Protocol):
@@ -56,6 +65,7 @@ class Hands:
     engine: Engine
     tokens: Tokens
     install: Install
+    images: Images
 
     def folder(self, runtime_id: str) -> Folder:
         return folder(self.install.data, runtime_id)
@@ -70,26 +80,42 @@ class Hands:
             self.tokens.set_runtime(runtime.token_hash, runtime_id=runtime.id, user_id=runtime.owner, address=address)
 
 
-async def observe(hands: Hands, desired: Runtime) -> tuple[World, str]:
-    """One look, and the configuration text that its file is held against. Raises EngineUnavailable, EngineRefused."""
+@dataclass(frozen=True, slots=True)
+class Look:
+    """One look, and what it is held against."""
+
+    world: World
+    config: str  # the text that the configuration file must have
+    spec: str
+    image: str
+    image_refused: tuple[str, ...]  # labels of the image for which it must not be used
+
+
+async def observe(hands: Hands, desired: Runtime) -> Look:
+    """Look at everything that a runtime consists of. Raises EngineUnavailable, EngineRefused."""
     install, engine = hands.install, hands.engine
     config = openclaw.text(openclaw.render(desired, install, await model_rows.all(hands.db)))
     files = hands.folder(desired.id)
-    seen, network, present, (config_ok, token_ok, exists) = await asyncio.gather(
-        containers.seen(engine, install.install_id, desired.id),
+    body = create_body(desired, install)
+    image = await hands.images.look(install.image_of(desired))
+    seen, network, (config_ok, token_ok, exists) = await asyncio.gather(
+        containers.seen(engine, install.install_id, desired.id, body=body, image=image),
         networks.seen(engine, install.install_id, desired.id, subnet=desired.subnet, edge=install.edge),
-        images.present(engine, install.image),
         asyncio.to_thread(lambda: (files.config_is(config), files.token_is(desired.token_hash), files.path.exists())),
     )
+    used = any(each.state.up for each in seen)  # then its volume is there: Docker removes none that is in use
     world = World(
         containers=seen,
         network=network,
-        image_present=present,
+        image_present=image is not None and not image.foreign_labels,
         config_ok=config_ok,
         token_ok=token_ok,
         folder=exists,
+        volume=used
+        or not desired.volume_at
+        or await volumes.exists(engine, install.install_id, desired.id, desired.volume),
     )
-    return world, config
+    return Look(world, config, spec_hash(body), install.image_of(desired), image.foreign_labels if image else ())
 
 
 async def execute(hands: Hands, action: Action, desired: Runtime, config: str) -> None:
@@ -112,6 +138,14 @@ async def execute(hands: Hands, action: Action, desired: Runtime, config: str) -
             await networks.connect(engine, network_id, container, names.addresses(desired.subnet).runtime)
         case Start(container):
             await containers.start(engine, container)
+        case Pause(container):
+            await containers.pause(engine, container)
+        case Limit(container, memory):
+            promised = install.limits_of(desired).memory_mb
+            if not await containers.limit(engine, container, memory_mb=memory // 2**20, promised_mb=promised):
+                raise NoRoom(
+                    "what a paused workspace keeps in memory does not fit into the swap of this host", status=409
+                )
         case Unpause(container):
             await containers.unpause(engine, container)
         case Stop(container, young):
@@ -147,7 +181,11 @@ async def _create(hands: Hands, desired: Runtime, config: str) -> None:
     await asyncio.to_thread(files.write_token, token)
     await asyncio.to_thread(files.write_config, config)
     hands.admit(row)
-    await volumes.ensure(engine, install.install_id, row.id)
+    if not row.volume_at:  # the first time; from then on a missing one is a loss that a person has to know of
+        await volumes.ensure(engine, install.install_id, row.id, row.volume)
+        row = await volume_rows.used(hands.db, row, image=install.image_of(row), now=now_ms())
+    elif not row.image:  # its state was made before images were noted
+        row = await runtime_rows.put(hands.db, replace(row, image=install.image_of(row)))
     try:
         await containers.create(engine, hands.name(row.id), create_body(row, install))
     except EngineRefused as error:

@@ -7,19 +7,29 @@ import contextlib
 import logging
 import random
 import time
+from dataclasses import replace
 
 from clawloops.clock import now_ms
-from clawloops.errors import ClawLoopsError, EngineRefused, Unavailable
-from clawloops.model.runtime import Phase, Runtime, View, Want
+from clawloops.errors import ClawLoopsError, Conflict, EngineRefused, Unavailable
+from clawloops.model.runtime import Phase, Runtime, Sleep, Want
+from clawloops.model.workspace import Hold, Job
+from clawloops.orchestrator import hold as holds
+from clawloops.orchestrator import jobs as work
 from clawloops.orchestrator import phase as phases
-from clawloops.orchestrator.board import Board, Opening
-from clawloops.orchestrator.execute import EdgeMissing, Hands, execute, observe
-from clawloops.orchestrator.plan import Action, Start, Stop, World, backoff_ms, keep, plan, waiting
-from clawloops.orchestrator.probe import Probe
-from clawloops.runtimes import names
+from clawloops.orchestrator import sleep as sleeps
+from clawloops.orchestrator.actions import Action, Limit, Start, Stop
+from clawloops.orchestrator.admission import EVERY_S
+from clawloops.orchestrator.doze import Doze
+from clawloops.orchestrator.execute import EdgeMissing, Look, NoRoom, execute, observe
+from clawloops.orchestrator.history import History
+from clawloops.orchestrator.means import Means
+from clawloops.orchestrator.plan import Aim, Wanted, aim, backoff_ms, keep, plan, waiting
+from clawloops.orchestrator.run import Run, monotonic_ms
+from clawloops.orchestrator.shown import Shown
+from clawloops.runtimes import containers, names
 from clawloops.runtimes.client import EngineMissing
 from clawloops.runtimes.seen import Container, State
-from clawloops.runtimes.spec import create_body, spec_hash
+from clawloops.store import jobs as job_rows
 from clawloops.store import runtimes as rows
 
 _log = logging.getLogger(__name__)
@@ -28,156 +38,299 @@ RESYNC_S = 30.0
 POLL_S = 0.25  # between two probes of a runtime that boots
 AGAIN_S = 2.0  # after the Engine or the database did not answer
 STABLE_MS = 600_000  # ready for so long: earlier failures are forgotten
+SQUEEZE_AFTER_MS = 60_000  # paused for so long: its memory is pushed out to swap
+SQUEEZED_BYTES = 64 * 2**20
 
 
 class Keeper:
-    """One task per runtime, so nothing here ever happens twice at the same time."""
+    """One task per runtime, and one lock, so nothing here ever happens twice at the same time."""
 
-    def __init__(self, runtime_id: str, hands: Hands, board: Board, probe: Probe) -> None:
+    def __init__(self, runtime_id: str, means: Means) -> None:
         self._id = runtime_id
-        self._hands = hands
-        self._board = board
-        self._probe = probe
+        self._means = means
+        self._hands = means.hands
+        self._lock = asyncio.Lock()
         self._woken = asyncio.Event()
-        self._opening = Opening()
-        self._sigterm: dict[str, int] = {}  # container id -> when it was sent SIGTERM, monotonic ms
-        self._ours_up: str | None = None  # container that we saw or brought up, and that has no reason to end
-        self._run = ""  # one start of one container
-        self._run_began = 0
-        self._ready = False
+        self._run = Run()
+        self._doze = Doze(means.control, means.activity, means.rules)
+        self._shown = Shown(runtime_id, means.board, means.gate, self._doze)
+        self._history = History(means.hands.db, runtime_id)
+        self._kept: Container | None = None
         self._address: str | None = None  # where to probe while it boots
         self._missed = False  # the last step found gone what the look before it had seen
         self._obstacle: str | None = None  # why the last step was refused; None: no look yet
+        self._queued = ""  # why it waits for its turn to start
+        self._no_swap = False  # its memory did not fit into swap
+        self._pressed = False  # it was chosen to give its memory back
+        self._busy = False  # work on its workspace is under way, which may take minutes
 
     def wake(self) -> None:
         """Look again soon. Many calls before that are one."""
         self._woken.set()
 
+    def press(self) -> None:
+        """The box is short of memory: sleep as deep as its policy allows, if nobody uses it."""
+        self._pressed = True
+        self.wake()
+
     async def run(self) -> None:
         """Until the runtime is gone with all its parts; cancelling is safe at every point."""
-        while True:
-            self._woken.clear()
-            rest = await self._survive()
-            if rest is None:
-                if not self._woken.is_set():
-                    return
-            elif rest > 0:
-                await self._rest(rest)
+        try:
+            while True:
+                self._woken.clear()
+                rest = await self._survive()
+                if rest is None:
+                    if not self._woken.is_set():
+                        return
+                elif rest > 0:
+                    await self._rest(rest)
+        finally:
+            self._means.gate.leave(self._id)
+
+    async def rouse(self, why: str) -> None:
+        """End its sleep. A paused one goes on before this returns; a stopped one begins to boot.
+
+        Raises Unavailable when the database does not answer. What Docker refuses is shown on the board.
+        """
+        if self._busy:
+            return
+        async with self._lock:
+            began = monotonic_ms()
+            desired = await rows.get(self._hands.db, self._id)
+            if desired is not None and desired.want is Want.RUNNING and desired.sleep is not Sleep.AWAKE:
+                was = desired.sleep
+                desired = await self._wake_up(desired, why)
+                if was is Sleep.PAUSED:
+                    await self._go_on(desired)
+                await self._history.note("wake", f"it was woken: {why}", took_ms=monotonic_ms() - began)
+        self.wake()
+
+    async def _wake_up(self, desired: Runtime, why: str) -> Runtime:
+        self._doze.woken()
+        self._means.activity.touch(self._id, why)
+        return await rows.put(self._hands.db, replace(desired, sleep=Sleep.AWAKE, sleep_why=why, wake_at=0))
+
+    async def _go_on(self, desired: Runtime) -> None:
+        """Unpause without a look first: a visitor is waiting. Whatever fails here, the next look deals with."""
+        kept = self._kept
+        if kept is None or kept.state is not State.PAUSED or not self._run.ready:
+            return
+        engine, address = self._hands.engine, names.addresses(desired.subnet).runtime
+        promised = self._hands.install.limits_of(desired).memory_mb
+        try:
+            if kept.memory < promised * 2**20:
+                await containers.limit(engine, kept.id, memory_mb=promised, promised_mb=promised)
+            await containers.unpause(engine, kept.id)
+        except (Unavailable, EngineRefused) as error:
+            _log.warning("runtime %s: unpause: %s", self._id, error)
+            return
+        self._kept = replace(kept, state=State.RUNNING)
+        await self._means.control.resume(address)
+        self._shown.show(desired, Phase.READY, address=address)
 
     async def _survive(self) -> float | None:
-        try:
-            return await self._look()
-        except (Unavailable, EngineRefused) as error:  # from the look itself: we know nothing now
-            self._show(Phase.UNKNOWN, str(error), address=self._board.get(self._id).address)
-        except Exception as error:  # noqa: BLE001  # a keeper that ends keeps nothing: tell, and go on
-            _log.exception("runtime %s", self._id)
-            self._show(Phase.UNKNOWN, f"an unexpected error ({type(error).__name__}); the log of clawloops has it")
-        return AGAIN_S
+        async with self._lock:
+            try:
+                return await self._look()
+            except Conflict:  # somebody changed the row between our reading and writing: their change counts
+                return 0.0
+            except (Unavailable, EngineRefused) as error:  # from the look itself: we know nothing now
+                self._shown.show(None, Phase.UNKNOWN, str(error), address=self._shown.now.address)
+            except Exception as error:  # noqa: BLE001  # a keeper that ends keeps nothing: tell, and go on
+                _log.exception("runtime %s", self._id)
+                text = f"an unexpected error ({type(error).__name__}); the log of clawloops has it"
+                self._shown.show(None, Phase.UNKNOWN, text)
+            return AGAIN_S
 
     async def _look(self) -> float | None:
         """One round. Returns the seconds to rest if nobody wakes us, or None when there is nothing left to keep."""
         desired = await rows.get(self._hands.db, self._id)
         if desired is None:
             return None
-        self._board.know(desired)
-        world, config = await observe(self._hands, desired)
-        spec = spec_hash(create_body(desired, self._hands.install))
-        kept = keep(world, name=self._hands.name(self._id), spec=spec)
-        desired = await self._reckon(desired, world, kept)
-        await self._view(desired, world, kept)
-        steps = plan(
-            desired,
-            world,
-            name=self._hands.name(self._id),
-            spec=spec,
-            now=now_ms(),
-            draining={each: _monotonic() - since for each, since in self._sigterm.items()},
-        )
+        self._means.board.know(desired)
+        job = await job_rows.next_of(self._hands.db, self._id)
+        hold = holds.hold_of(job, desired)
+        look = await observe(self._hands, desired)
+        wanted = self._wanted(desired, look, hold)
+        kept = self._kept = keep(look.world, wanted)
+        desired = await self._reckon(desired, look, kept, wanted)
+        await self._view(desired, look, kept, wanted, job)
+        steps = plan(desired, look.world, wanted, now=now_ms(), draining=self._run.draining())
         if steps:
-            return await self._step(steps[0], desired, config)
-        if desired.want is Want.GONE and not world.containers:
+            return await self._step(steps[0], desired, look)
+        self._queued = ""
+        if desired.want is Want.GONE and not look.world.containers and job is None:
             return None
-        until_retry_s = (desired.retry_at - now_ms()) / 1000
-        return min(RESYNC_S, until_retry_s) if until_retry_s > 0 else RESYNC_S
+        if job is not None and holds.reached(hold, look.world):
+            return await self._work(job, desired, hold, kept)
+        return await self._settle(desired, look, wanted, kept)
 
-    async def _step(self, step: Action, desired: Runtime, config: str) -> float:
-        _log.info("runtime %s: %s", self._id, type(step).__name__)
-        try:
-            await execute(self._hands, step, desired, config)
-        except (EngineRefused, OSError) as error:
-            if isinstance(error, EngineMissing) and not self._missed:
-                self._missed = True  # Docker changed in between: look again, and count it only if that does not help
-                return POLL_S
-            text = str(error) if isinstance(error, ClawLoopsError) else f"the files of the workspace: {error}"
-            _log.warning("runtime %s: %s: %s", self._id, type(step).__name__, text)
-            self._obstacle = text
-            if desired.want is Want.RUNNING and not isinstance(error, EdgeMissing):
-                await self._failed(desired, text)
+    def _wanted(self, desired: Runtime, look: Look, hold: Hold) -> Wanted:
+        memory = self._hands.install.limits_of(desired).memory_mb
+        squeeze = (
+            self._run.paused_ms > SQUEEZE_AFTER_MS
+            and not self._no_swap
+            and hold is Hold.NONE
+            and self._means.gate.box().swap_mb > memory  # cgroup v2 kills what does not fit
+        )
+        return Wanted(
+            aim=aim(desired, hold),
+            name=self._hands.name(self._id),
+            spec=look.spec,
+            memory=memory * 2**20,
+            squeeze=SQUEEZED_BYTES if squeeze else None,
+        )
+
+    async def _settle(self, desired: Runtime, look: Look, wanted: Wanted, kept: Container | None) -> float:
+        """All is as wanted: is it time to sleep, to wake, or to end what runs with an older spec?"""
+        now = now_ms()
+        address = names.addresses(desired.subnet).runtime
+        if (at := sleeps.alarm(desired)) and now >= at:
+            await self._wake_up(desired, "Its next scheduled job is due.")
+            await self._history.note("wake", "it was woken for its next scheduled job")
+            return 0.0
+        if desired.sleep is Sleep.PAUSED and self._means.activity.idle_ms(self._id) < self._run.paused_ms:
+            await self._wake_up(desired, "Somebody came while it fell asleep.")
+            return 0.0
+        if desired.want is Want.RUNNING and (wanted.aim is not Aim.UP or self._run.ready):
+            awake = address if wanted.aim is Aim.UP else None
+            changed = await self._doze.deeper(
+                desired, awake, paused_ms=self._run.paused_ms, now=now, pressed=self._pressed
+            )
+            self._pressed = False
+            if changed is not None:
+                await rows.put(self._hands.db, changed)
+                await self._history.note("sleep", changed.sleep_why)
                 return 0.0
-            self._show(Phase.DEGRADED, text)
-            return AGAIN_S
+            outdated = kept is not None and wanted.aim is Aim.UP and kept.spec != wanted.spec
+            if outdated and await self._doze.is_idle(desired, address):
+                steps = plan(
+                    desired, look.world, replace(wanted, may_replace=True), now=now, draining=self._run.draining()
+                )
+                return await self._step(steps[0], desired, look) if steps else RESYNC_S
+        waits = [RESYNC_S]
+        waits += [(each - now) / 1000 for each in (desired.retry_at, at) if each > now]
+        return min(waits)
+
+    async def _work(self, job: Job, desired: Runtime, hold: Hold, kept: Container | None) -> float:
+        """Do what is to be done on its workspace. Meanwhile nobody wakes it: `rouse` returns at once."""
+        self._busy = True
+        try:
+            trial = work.Trial(
+                ready=self._run.ready,
+                failure=desired.failure,
+                booting_ms=self._run.booting_ms if kept is not None else 0,
+                address=names.addresses(desired.subnet).runtime,
+            )
+            idle = kept is None or not kept.state.up or kept.state is State.PAUSED
+            if not idle and hold is Hold.NONE and self._run.ready:
+                idle = await self._doze.is_idle(desired, trial.address)
+            return await work.perform(self._hands, self._means.control, job, desired, trial=trial, idle=idle)
+        finally:
+            self._busy = False
+
+    async def _step(self, step: Action, desired: Runtime, look: Look) -> float:
+        if isinstance(step, Start):
+            memory = self._hands.install.limits_of(desired).memory_mb
+            self._queued = self._means.gate.ask(self._id, memory_mb=memory)
+            if self._queued:
+                self._shown.show(desired, Phase.QUEUED, self._queued)
+                return EVERY_S
+        _log.info("runtime %s: %s", self._id, type(step).__name__)
+        began = monotonic_ms()
+        try:
+            await execute(self._hands, step, desired, look.config)
+        except (EngineRefused, OSError) as error:
+            return await self._refused(step, desired, error)
         self._obstacle, self._missed = "", False
         match step:
             case Start(container):
-                self._ours_up = container
+                self._run.ours_up = container
             case Stop(container):
-                self._ours_up, self._sigterm[container] = None, _monotonic()
+                self._run.ours_up, self._run.sigterm[container] = None, monotonic_ms()
             case _:
                 pass
+        await self._history.step(step, monotonic_ms() - began)
         return 0.0
 
-    async def _reckon(self, desired: Runtime, world: World, kept: Container | None) -> Runtime:
+    async def _refused(self, step: Action, desired: Runtime, error: EngineRefused | OSError) -> float:
+        if isinstance(error, EngineMissing) and not self._missed:
+            self._missed = True  # Docker changed in between: look again, and count it only if that does not help
+            return POLL_S
+        text = str(error) if isinstance(error, ClawLoopsError) else f"the files of the workspace: {error}"
+        _log.warning("runtime %s: %s: %s", self._id, type(step).__name__, text)
+        if isinstance(error, NoRoom) and isinstance(step, Limit):
+            self._no_swap = True
+            return 0.0
+        self._obstacle = text
+        self._means.gate.leave(self._id)
+        if desired.want is Want.RUNNING and not isinstance(error, EdgeMissing):
+            await self._failed(desired, text)
+            return 0.0
+        self._shown.show(desired, Phase.DEGRADED, text)
+        return AGAIN_S
+
+    async def _reckon(self, desired: Runtime, look: Look, kept: Container | None, wanted: Wanted) -> Runtime:
         """Bring what we remember in line with what was seen; count an exit that nobody asked for, once."""
-        up = {each.id for each in world.containers if each.state.up}
-        for gone in self._sigterm.keys() - up:
-            del self._sigterm[gone]
-        if desired.want is not Want.RUNNING:
-            self._ours_up = None
-            return await self._cleared(desired)
+        run = self._run
+        run.saw(kept, up={each.id for each in look.world.containers if each.state.up})
+        if wanted.aim is not Aim.UP:
+            run.ours_up, self._queued = None, ""
+            self._means.gate.leave(self._id)
+            return await self._cleared(desired) if desired.want is not Want.RUNNING else desired
         if kept is None:
             return desired
-        if kept.state in (State.EXITED, State.DEAD) and self._ours_up == kept.id:
-            self._ours_up = None
-            words = phases.ended_because(kept, memory_mb=self._hands.install.memory_mb)
-            return await self._failed(desired, words)
-        if kept.state is State.RUNNING and kept.id not in self._sigterm:
-            self._ours_up = kept.id
-            if self._ready and _monotonic() - self._run_began > STABLE_MS:
+        if kept.state in (State.EXITED, State.DEAD) and run.ours_up == kept.id:
+            run.ours_up = None
+            memory = self._hands.install.limits_of(desired).memory_mb
+            self._means.gate.leave(self._id)
+            return await self._failed(desired, phases.ended_because(kept, memory_mb=memory))
+        if kept.state is State.RUNNING and kept.id not in run.sigterm:
+            run.ours_up = kept.id
+            if run.ready_ms > STABLE_MS:
                 return await self._cleared(desired)
         return desired
 
-    async def _view(self, desired: Runtime, world: World, kept: Container | None) -> None:
-        running = kept is not None and kept.state in (State.RUNNING, State.PAUSED) and kept.id not in self._sigterm
-        run = f"{kept.id} {kept.started_at}" if kept is not None and kept.state is State.RUNNING else self._run
-        if not running or run != self._run:
-            self._run, self._run_began, self._ready = run if running else "", _monotonic(), False
-        address = names.addresses(desired.subnet).runtime if running else None
+    async def _view(
+        self, desired: Runtime, look: Look, kept: Container | None, wanted: Wanted, job: Job | None
+    ) -> None:
+        run, world = self._run, look.world
+        address = names.addresses(desired.subnet).runtime if run.running else None
         reachable = world.network is not None and world.network.edge
-        if address and reachable and not self._ready and kept is not None and kept.state is State.RUNNING:
-            self._ready = await self._probe(address)
-        self._address = address if reachable and not self._ready else None
+        if address and reachable and kept is not None and kept.state is State.RUNNING:
+            run.probed(answers=await self._means.probe(address))
+        self._address = address if reachable and (not run.ready or run.doubtful) and wanted.aim is Aim.UP else None
+        if run.ready:
+            self._means.gate.leave(self._id)
         if self._obstacle is None:
             self._obstacle = desired.failure if waiting(desired, now_ms()) else ""
         phase, reason = phases.derive(
             desired,
             world,
-            kept if running or kept is None or not kept.state.up else None,
-            ready=self._ready,
-            booting_ms=_monotonic() - self._run_began,
-            image=self._hands.install.image,
-            obstacle=self._obstacle,
+            kept if run.running or kept is None or not kept.state.up else None,
+            phases.Facts(
+                aim=wanted.aim,
+                ready=run.ready,
+                booting_ms=run.booting_ms,
+                image=look.image,
+                image_refused=look.image_refused,
+                obstacle=self._obstacle,
+                queued=self._queued,
+                work=holds.words(job) if job is not None and wanted.aim is not aim(desired, Hold.NONE) else "",
+            ),
         )
-        self._show(phase, reason, address=address if phase in (Phase.BOOT, Phase.READY) else None)
-
-    def _show(self, phase: Phase, reason: str = "", *, address: str | None = None) -> None:
-        before = self._board.get(self._id)
-        since = before.since if before.phase is phase and before.since else now_ms()
-        steps = self._opening.at(phase, _monotonic())
-        self._board.put(View(self._id, phase, reason, address, since, steps))
+        outdated = kept is not None and run.running and kept.spec != wanted.spec and wanted.aim is Aim.UP
+        before = self._shown.now.phase
+        shown = address if phase in (Phase.BOOT, Phase.READY, Phase.PAUSED) else None
+        self._shown.show(desired, phase, reason, address=shown, pending=phases.PENDING if outdated else "")
+        if phase is not before and phase in (Phase.READY, Phase.DEGRADED):
+            took = dict(self._shown.now.steps).get(Phase.READY)
+            await self._history.note(phase.value, reason or "OpenClaw is ready", took_ms=took)
 
     async def _failed(self, desired: Runtime, reason: str) -> Runtime:
         failures = desired.failures + 1
         wait = backoff_ms(failures, jitter=random.random())  # noqa: S311  # spreads retries, keeps no secret
+        await self._history.note("failed", reason)
         return await rows.set_failure(self._hands.db, self._id, failures, reason, now_ms() + wait)
 
     async def _cleared(self, desired: Runtime) -> Runtime:
@@ -193,9 +346,5 @@ class Keeper:
                 async with asyncio.timeout(min(left, POLL_S) if self._address else left):
                     await self._woken.wait()
                     return
-            if self._address and await self._probe(self._address):
+            if self._address and await self._means.probe(self._address):
                 return
-
-
-def _monotonic() -> int:
-    return time.monotonic_ns() // 1_000_000

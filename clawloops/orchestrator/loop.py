@@ -6,20 +6,36 @@ import asyncio
 import contextlib
 import contextvars
 import logging
+import time
 
+from clawloops.clock import now_ms
 from clawloops.errors import Unavailable
-from clawloops.model.runtime import Want
+from clawloops.model.runtime import Policy, Runtime, Sleep, Want
+from clawloops.model.workspace import HISTORY_DAYS
+from clawloops.orchestrator.activity import Activity
+from clawloops.orchestrator.admission import EVERY_S, Gate
+from clawloops.orchestrator.ask import Control
 from clawloops.orchestrator.board import Board
 from clawloops.orchestrator.execute import Hands, Tokens
 from clawloops.orchestrator.keeper import RESYNC_S, Keeper
+from clawloops.orchestrator.means import Means
 from clawloops.orchestrator.probe import Probe
+from clawloops.orchestrator.sleep import Rules
 from clawloops.runtimes import events
 from clawloops.runtimes.client import Engine
+from clawloops.runtimes.images import Images
 from clawloops.runtimes.spec import Install
+from clawloops.store import events as history_rows
+from clawloops.store import jobs as job_rows
 from clawloops.store import runtimes as rows
 from clawloops.store.db import Database
 
 _log = logging.getLogger(__name__)
+
+TIDY_S = 3600.0
+PRESS_AGAIN_S = 60.0  # one that is busy after all is not asked again before
+USED_LATELY_MS = 60_000  # whoever was used since is not asked to make room
+_DAY_MS = 86_400_000
 
 
 class Orchestrator:
@@ -33,14 +49,20 @@ class Orchestrator:
         *,
         install: Install,
         probe: Probe,
+        control: Control,
+        rules: Rules,
+        gate: Gate,
         board: Board | None = None,
     ) -> None:
         self.board = board or Board()
-        self._hands = Hands(db, engine, directory, install)
-        self._probe = probe
+        self.activity = Activity()
+        self.gate = gate
+        self._hands = Hands(db, engine, directory, install, Images(engine))
+        self._means = Means(self._hands, self.board, probe, control, self.activity, gate, rules)
         self._all = asyncio.Event()
         self._keepers: dict[str, tuple[Keeper, asyncio.Task[None]]] = {}
         self._tasks: list[asyncio.Task[None]] = []
+        self._pressed: dict[str, float] = {}  # who was asked to make room, and when (monotonic seconds)
 
     async def start(self) -> None:
         """Admit the tokens of the runtimes that may be running, then begin. Waits for the store, not for Docker."""
@@ -52,6 +74,8 @@ class Orchestrator:
         self._tasks = [
             asyncio.create_task(self._resync(), name="resync"),
             asyncio.create_task(self._watch(), name="docker-events"),
+            asyncio.create_task(self._make_room(), name="make-room"),
+            asyncio.create_task(self._tidy(), name="tidy"),
         ]
 
     async def stop(self) -> None:
@@ -65,14 +89,21 @@ class Orchestrator:
 
     def wake(self, runtime_id: str) -> None:
         """Look at this runtime soon: its row was changed, or something happened to it. Never blocks."""
+        self._keeper(runtime_id).wake()
+
+    async def rouse(self, runtime_id: str, why: str) -> None:
+        """End its sleep: a paused runtime goes on before this returns. `why`: a sentence for its page."""
+        await self._keeper(runtime_id).rouse(why)
+
+    def _keeper(self, runtime_id: str) -> Keeper:
         known = self._keepers.get(runtime_id)
         if known is not None and not known[1].done():
-            known[0].wake()
-            return
-        keeper = Keeper(runtime_id, self._hands, self.board, self._probe)
+            return known[0]
+        keeper = Keeper(runtime_id, self._means)
         # Not in the context of the request that woke it: what it logs later is not about that request.
         task = asyncio.create_task(keeper.run(), name=f"keep {runtime_id}", context=contextvars.Context())
         self._keepers[runtime_id] = (keeper, task)
+        return keeper
 
     def wake_all(self) -> None:
         """Look at all of them soon: models or settings were changed. Never blocks."""
@@ -98,3 +129,39 @@ class Orchestrator:
                 self._all.set()
             else:
                 self.wake(look.runtime_id)
+
+    async def _make_room(self) -> None:
+        """While the box is short of memory, the one that was idle longest sleeps deeper: one at a time."""
+        while True:
+            await asyncio.sleep(EVERY_S)
+            try:
+                if self.gate.short_of_memory() and (chosen := self._idle_longest(await rows.all(self._hands.db))):
+                    _log.info("runtime %s: the box is short of memory", chosen.id)
+                    self._pressed[chosen.id] = time.monotonic()
+                    self._keeper(chosen.id).press()
+            except (Unavailable, OSError) as error:
+                _log.warning("memory: %s", error)
+
+    def _idle_longest(self, runtimes: list[Runtime]) -> Runtime | None:
+        idle = {each.id: self.activity.idle_ms(each.id) for each in runtimes}
+        may = [
+            each
+            for each in runtimes
+            if each.want is Want.RUNNING
+            and each.policy is not Policy.ALWAYS_ON
+            and each.sleep is not Sleep.STOPPED
+            and (each.sleep is Sleep.PAUSED or idle[each.id] > USED_LATELY_MS)
+            and self.board.get(each.id).address is not None  # it holds memory
+            and time.monotonic() - self._pressed.get(each.id, -PRESS_AGAIN_S) >= PRESS_AGAIN_S
+        ]
+        return max(may, key=lambda each: (each.sleep is Sleep.PAUSED, idle[each.id]), default=None)
+
+    async def _tidy(self) -> None:
+        while True:
+            try:
+                before = now_ms() - HISTORY_DAYS * _DAY_MS
+                await history_rows.sweep(self._hands.db, before)
+                await job_rows.sweep(self._hands.db, before)
+            except Unavailable as error:
+                _log.warning("the history was not swept: %s", error)
+            await asyncio.sleep(TIDY_S)

@@ -8,12 +8,40 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 
-from clawloops.model.runtime import Runtime, Want
+from clawloops.model.runtime import Runtime, Sleep, Want
+from clawloops.model.workspace import Hold
+from clawloops.orchestrator.actions import (
+    Action,
+    Attach,
+    ConnectEdge,
+    Create,
+    Forget,
+    Kill,
+    Limit,
+    MakeNetwork,
+    Pause,
+    Remove,
+    RemoveNetwork,
+    Start,
+    Stop,
+    Unpause,
+    WriteConfig,
+)
 from clawloops.runtimes.seen import Container, Network, State
 from clawloops.runtimes.spec import DRAIN_S
 
 LONGEST_WAIT_MS = 300_000
+
+
+class Aim(StrEnum):
+    """Where a runtime has to be: its member's wish, its sleep and the work on its workspace taken together."""
+
+    UP = "up"
+    PAUSED = "paused"  # or down: whatever is not running stays as it is
+    DOWN = "down"
+    GONE = "gone"
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,124 +50,86 @@ class World:
 
     containers: Sequence[Container]
     network: Network | None
-    image_present: bool
+    image_present: bool  # and fit to be used: an image that carries our labels or Traefik's is not
     config_ok: bool  # the file on disk is what would be written now
     token_ok: bool  # the token on disk is the one of the current generation
     folder: bool  # there are files of it on disk
+    volume: bool = True  # its workspace volume is there, or may be made
 
 
 @dataclass(frozen=True, slots=True)
-class MakeNetwork:
-    pass
+class Wanted:
+    """What its one container must be like."""
+
+    aim: Aim
+    name: str
+    spec: str
+    memory: int  # limit in bytes
+    squeeze: int | None = None  # limit in bytes while it is paused; None: leave its memory where it is
+    may_replace: bool = False  # one that runs with an older spec may be ended now: nobody uses it
 
 
-@dataclass(frozen=True, slots=True)
-class RemoveNetwork:
-    network: Network
+def aim(desired: Runtime, hold: Hold) -> Aim:
+    """The level to reach. Work on the workspace goes before sleep, and nothing brings back what is to be gone."""
+    match desired.want, desired.sleep:
+        case Want.GONE, _:
+            return Aim.GONE
+        case Want.RUNNING, Sleep.AWAKE:
+            free = Aim.UP
+        case Want.RUNNING, Sleep.PAUSED:
+            free = Aim.PAUSED
+        case _:
+            free = Aim.DOWN
+    match hold:
+        case Hold.NONE:
+            return free
+        case Hold.UP:
+            return Aim.UP
+        case Hold.DOWN:
+            return Aim.DOWN
+        case Hold.QUIET:
+            return Aim.DOWN if free is Aim.DOWN else Aim.PAUSED
 
 
-@dataclass(frozen=True, slots=True)
-class ConnectEdge:
-    network_id: str
-
-
-@dataclass(frozen=True, slots=True)
-class WriteConfig:
-    """Replace the configuration file; a running OpenClaw reads it within about a second."""
-
-
-@dataclass(frozen=True, slots=True)
-class Create:
-    """A new token and generation, both files, the volume, then the container."""
-
-
-@dataclass(frozen=True, slots=True)
-class Attach:
-    container: str
-    network_id: str
-
-
-@dataclass(frozen=True, slots=True)
-class Start:
-    container: str
-
-
-@dataclass(frozen=True, slots=True)
-class Unpause:
-    container: str
-
-
-@dataclass(frozen=True, slots=True)
-class Stop:
-    """SIGTERM: OpenClaw ends its running turn first, for up to DRAIN_S seconds."""
-
-    container: str
-    young: bool = False  # wait a moment before, or the signal is lost
-
-
-@dataclass(frozen=True, slots=True)
-class Kill:
-    """SIGKILL, once the time to drain is over."""
-
-    container: str
-
-
-@dataclass(frozen=True, slots=True)
-class Remove:
-    container: str
-    force: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Forget:
-    """Remove its files on disk and its token. The workspace volume stays."""
-
-
-Action = (
-    MakeNetwork
-    | RemoveNetwork
-    | ConnectEdge
-    | WriteConfig
-    | Create
-    | Attach
-    | Start
-    | Unpause
-    | Stop
-    | Kill
-    | Remove
-    | Forget
-)
-
-
-def plan(
-    desired: Runtime, world: World, *, name: str, spec: str, now: int, draining: Mapping[str, int]
-) -> list[Action]:
-    """The next steps, in order. `name` and `spec` are what its container must have, `now` is in Unix ms.
+def plan(desired: Runtime, world: World, wanted: Wanted, *, now: int, draining: Mapping[str, int]) -> list[Action]:
+    """The next steps, in order. `now` is in Unix ms.
 
     `draining`: for each container that was sent SIGTERM, how many ms ago.
     """
-    kept = keep(world, name=name, spec=spec)
+    kept = keep(world, wanted)
     stale = [container for container in world.containers if container is not kept]
-    match desired.want:
-        case Want.GONE:
-            return _gone(world, draining)
-        case Want.STOPPED:
-            return _ended(stale, draining) + (_down(kept, draining) if kept and kept.state.up else [])
-        case Want.RUNNING if stale:
-            return _ended(stale, draining)  # never two on one workspace: the old one first, whatever else is missing
-        case Want.RUNNING if waiting(desired, now):
+    match wanted.aim:
+        case Aim.GONE:
+            return _gone(world, wanted, draining)
+        case Aim.DOWN:
+            return _ended(stale, wanted, draining) + (_down(kept, wanted, draining) if kept and kept.state.up else [])
+        case _ if stale:
+            return _ended(stale, wanted, draining)  # never two on one workspace, whatever else is missing
+        case Aim.PAUSED:
+            return _paused(kept, world, wanted, draining)
+        case Aim.UP if waiting(desired, now):
             return []
-        case Want.RUNNING:
-            return _connected(world) or _running(kept, world, draining)
+        case Aim.UP:
+            return _connected(world) or _running(kept, world, wanted, draining)
 
 
-def keep(world: World, *, name: str, spec: str) -> Container | None:
+def keep(world: World, wanted: Wanted) -> Container | None:
     """The one container that is, or comes nearest to, what is wanted; None when there is none worth keeping."""
     startable = [each for each in world.containers if each.state not in (State.REMOVING, State.DEAD)]
-    best = max(startable, key=lambda each: (each.spec == spec, each.name == name, each.state.up), default=None)
-    if best is None or not world.image_present:
+    best = max(
+        startable, key=lambda each: (each.spec == wanted.spec, each.name == wanted.name, each.state.up), default=None
+    )
+    if best is None or not (world.image_present and world.volume):
         return best  # never remove what cannot be replaced
-    return best if best.spec == spec and best.name == name and world.token_ok else None
+    if wanted.aim is not Aim.UP and best.name == wanted.name:
+        return best
+    fits = best.name == wanted.name and world.token_ok and not best.edited
+    return best if fits and (best.spec == wanted.spec or patient(best, wanted)) else None
+
+
+def patient(container: Container, wanted: Wanted) -> bool:
+    """Whether one with an older spec goes on for now: somebody may be using it."""
+    return container.state in (State.RUNNING, State.PAUSED) and not wanted.may_replace
 
 
 def waiting(desired: Runtime, now: int) -> bool:
@@ -153,9 +143,9 @@ def backoff_ms(failures: int, *, jitter: float) -> int:
     return max(1000, int(longest * (1 - 0.2 * jitter)))
 
 
-def _gone(world: World, draining: Mapping[str, int]) -> list[Action]:
+def _gone(world: World, wanted: Wanted, draining: Mapping[str, int]) -> list[Action]:
     if world.containers:
-        return _ended(world.containers, draining)
+        return _ended(world.containers, wanted, draining)
     if world.network and world.network.ours:
         return [RemoveNetwork(world.network)]
     return [Forget()] if world.folder else []
@@ -172,36 +162,61 @@ def _connected(world: World) -> list[Action]:
     return [] if network.edge else [ConnectEdge(network.id)]
 
 
-def _running(kept: Container | None, world: World, draining: Mapping[str, int]) -> list[Action]:
+def _paused(kept: Container | None, world: World, wanted: Wanted, draining: Mapping[str, int]) -> list[Action]:
+    if kept is None:
+        return []
+    if kept.id in draining:
+        return _down(kept, wanted, draining)
+    steps: list[Action] = [] if world.config_ok else [WriteConfig()]
+    if world.network and world.network.ours and world.network.exact and not world.network.edge:
+        steps.append(ConnectEdge(world.network.id))  # or its visitors would not find it
+    if kept.state is State.RUNNING:
+        steps.append(Pause(kept.id))
+    elif kept.state is State.PAUSED and wanted.squeeze is not None and kept.memory > wanted.squeeze:
+        steps.append(Limit(kept.id, wanted.squeeze))
+    return steps
+
+
+def _running(kept: Container | None, world: World, wanted: Wanted, draining: Mapping[str, int]) -> list[Action]:
     network = world.network
     if network is None or not network.ours:  # nothing can start; what is ending still has to end
-        return _down(kept, draining) if kept and kept.id in draining else []
+        return _down(kept, wanted, draining) if kept and kept.id in draining else []
+    if not world.volume:
+        return []
     if kept is None:
         return [Create()] if world.image_present else []
     steps: list[Action] = [] if world.config_ok else [WriteConfig()]
     by_name = kept.network_id == "" and not kept.state.up  # the Engine looks the network up when it starts
     if kept.network_id != network.id and not by_name:
         steps.append(Attach(kept.id, network.id))
+    steps += _limited(kept, wanted)
     match kept.state:
         case State.CREATED | State.EXITED:
             steps.append(Start(kept.id))
         case State.PAUSED:
             steps.append(Unpause(kept.id))
         case State.RUNNING if kept.id in draining:  # wanted again while it ends: it has to end before it can start
-            steps += _down(kept, draining)
+            steps += _down(kept, wanted, draining)
         case State.RUNNING | State.RESTARTING | State.REMOVING | State.DEAD:
             pass
     return steps
 
 
-def _ended(containers: Iterable[Container], draining: Mapping[str, int]) -> list[Action]:
-    return [step for each in containers for step in _end(each, draining)]
+def _limited(container: Container, wanted: Wanted) -> list[Action]:
+    """A limit that was lowered, by us for a pause or by hand, is put back before anything runs in it."""
+    outdated = container.spec != wanted.spec  # made with another limit, perhaps: only one that was lowered is raised
+    raised = container.memory >= wanted.memory if outdated else container.memory == wanted.memory
+    return [] if raised else [Limit(container.id, wanted.memory)]
 
 
-def _end(container: Container, draining: Mapping[str, int]) -> list[Action]:
+def _ended(containers: Iterable[Container], wanted: Wanted, draining: Mapping[str, int]) -> list[Action]:
+    return [step for each in containers for step in _end(each, wanted, draining)]
+
+
+def _end(container: Container, wanted: Wanted, draining: Mapping[str, int]) -> list[Action]:
     match container.state:
         case State.RUNNING | State.PAUSED | State.RESTARTING:
-            return _down(container, draining)
+            return _down(container, wanted, draining)
         case State.CREATED | State.EXITED:
             return [Remove(container.id)]
         case State.DEAD:
@@ -210,9 +225,10 @@ def _end(container: Container, draining: Mapping[str, int]) -> list[Action]:
             return []
 
 
-def _down(container: Container, draining: Mapping[str, int]) -> list[Action]:
-    if container.state is State.PAUSED:
-        return [Unpause(container.id)]  # a paused one hears no signal
+def _down(container: Container, wanted: Wanted, draining: Mapping[str, int]) -> list[Action]:
+    if container.state is State.PAUSED:  # it hears no signal, and to hear one it needs its memory back
+        lowered = container.memory < wanted.memory and container.name == wanted.name
+        return [Limit(container.id, wanted.memory), Unpause(container.id)] if lowered else [Unpause(container.id)]
     if container.id not in draining:
         return [Stop(container.id, container.young)]
     return [Kill(container.id)] if draining[container.id] > DRAIN_S * 1000 else []

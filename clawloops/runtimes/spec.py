@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from clawloops.model.runtime import Runtime
+from clawloops.model.runtime import Limits, Runtime, limits
 from clawloops.runtimes import names
 
 PORT = 18789  # OpenClaw's own
@@ -33,7 +33,6 @@ _ENV = {
     "OPENCLAW_DISABLE_BONJOUR": "1",
     "DO_NOT_TRACK": "1",
     "NODE_ENV": "production",
-    "NODE_OPTIONS": "--max-old-space-size=768 --max-semi-space-size=16",
     "MALLOC_ARENA_MAX": "2",
 }
 """What OpenClaw needs whatever the image. NODE_COMPILE_CACHE and the command belong to the image."""
@@ -47,12 +46,19 @@ class Install:
     data: str  # absolute path of DATA, the same on the host and in the control plane
     edge: str  # name of the edge container
     image: str  # OpenClaw's image, by exact tag
-    memory_mb: int = 2048
-    cpus: float = 2.0
+    memory_mb: int = 2048  # of a medium runtime
+    cpus: float = 2.0  # of a medium runtime
     gateway_port: int = 4000
     base: str = "clawloops.localhost"
     scheme: str = "http"
     port: int = 80  # the one that browsers use
+
+    def image_of(self, runtime: Runtime) -> str:
+        """The image that it runs: the one its state belongs to, until an upgrade has moved it."""
+        return runtime.image or runtime.pin or self.image
+
+    def limits_of(self, runtime: Runtime) -> Limits:
+        return limits(runtime.size, memory_mb=self.memory_mb, cpus=self.cpus)
 
     def host(self, slug: str) -> str:
         """The workspace's host name."""
@@ -68,12 +74,13 @@ def create_body(runtime: Runtime, install: Install) -> dict[str, Any]:
     """The whole body, with the hash of all the rest in its `clawloops.spec` label."""
     network = names.network(install.install_id, runtime.id)
     address = names.addresses(runtime.subnet)
+    env = {**_ENV, "NODE_OPTIONS": _node_options(install.limits_of(runtime))}
     body: dict[str, Any] = {
-        "Image": install.image,
+        "Image": install.image_of(runtime),
         # Fixed: after SIGKILL, OpenClaw's owner lease keeps a new host name out for up to 300 s.
         "Hostname": f"oc-{runtime.id}",
         "User": "1000:1000",
-        "Env": [f"{name}={value}" for name, value in _ENV.items()],
+        "Env": [f"{name}={value}" for name, value in env.items()],
         "Labels": _labels(runtime, install, network),
         "Healthcheck": {"Test": ["NONE"]},
         "StopSignal": "SIGTERM",
@@ -99,8 +106,15 @@ def _hash(body: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(body, sort_keys=True, separators=(",", ":")).encode()).hexdigest()[:32]
 
 
+def _node_options(allowed: Limits) -> str:
+    """A heap of 768 MiB in 2 GiB (measured): the first tool call of a session needs the rest for a moment."""
+    return f"--max-old-space-size={max(640, allowed.memory_mb * 3 // 8)} --max-semi-space-size=16"
+
+
 def _host_config(runtime: Runtime, install: Install, network: str, address: names.Addresses) -> dict[str, Any]:
     folder = f"{install.data}/runtimes/{runtime.id}"
+    allowed = install.limits_of(runtime)
+    volume = names.volume(install.install_id, runtime.id, runtime.volume)
     return {
         "NetworkMode": network,
         "ReadonlyRootfs": True,
@@ -108,10 +122,10 @@ def _host_config(runtime: Runtime, install: Install, network: str, address: name
         "CapDrop": ["ALL"],
         "SecurityOpt": ["no-new-privileges:true"],
         "Privileged": False,
-        "PidsLimit": 512,
-        "Memory": install.memory_mb * 1024 * 1024,
-        "MemorySwap": swap_bytes(install.memory_mb),
-        "NanoCpus": int(install.cpus * 1_000_000_000),
+        "PidsLimit": allowed.pids,
+        "Memory": allowed.memory_mb * 1024 * 1024,
+        "MemorySwap": swap_bytes(allowed.memory_mb),
+        "NanoCpus": int(allowed.cpus * 1_000_000_000),
         "Init": True,
         "IpcMode": "private",
         # Directories, because a bind of a single file would break the atomic replace. As `Mounts` and not `Binds`:
@@ -119,7 +133,7 @@ def _host_config(runtime: Runtime, install: Install, network: str, address: name
         "Mounts": [
             {"Type": "bind", "Source": f"{folder}/config", "Target": CONFIG_DIR, "ReadOnly": True},
             {"Type": "bind", "Source": f"{folder}/secret", "Target": SECRET_DIR, "ReadOnly": True},
-            {"Type": "volume", "Source": names.volume(install.install_id, runtime.id), "Target": HOME},
+            {"Type": "volume", "Source": volume, "Target": HOME},
         ],
         "Dns": [address.edge],
         "ExtraHosts": [f"{GATEWAY_HOST}:{address.edge}"],

@@ -76,9 +76,12 @@ async def put(db: Database, runtime: Runtime) -> Runtime:
     return changed
 
 
-async def set_want(db: Database, runtime: Runtime, want: Want) -> Runtime:
-    """Change the wish, which also ends any sleep. Raises Conflict when the row was changed since it was read."""
-    return await put(db, replace(runtime, want=want, sleep=Sleep.AWAKE, sleep_why="", wake_at=0))
+async def set_want(db: Database, runtime: Runtime, want: Want, *, why: str = "") -> Runtime:
+    """Change the wish, which also ends any sleep. Raises Conflict when the row was changed since it was read.
+
+    `why`: for a person who reads later why it runs or not.
+    """
+    return await put(db, replace(runtime, want=want, sleep=Sleep.AWAKE, sleep_why=why, wake_at=0))
 
 
 async def new_generation(db: Database, runtime_id: str, token_hash: bytes) -> Runtime:

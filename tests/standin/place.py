@@ -7,7 +7,6 @@ import hashlib
 import ipaddress
 import random
 import secrets
-import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,16 +19,17 @@ from clawloops.model.account import Role, User
 from clawloops.model.runtime import Phase, Runtime, View, Want
 from clawloops.orchestrator.board import Board
 from clawloops.orchestrator.loop import Orchestrator
-from clawloops.orchestrator.probe import HEADERS, started
 from clawloops.runtimes import names
 from clawloops.runtimes.client import Engine
-from clawloops.runtimes.spec import PORT, Install
+from clawloops.runtimes.spec import Install
 from clawloops.store import runtimes as rows
 from clawloops.store import users
 from clawloops.store.db import Database, open_database
 from clawloops.store.migrate import migrate
+from tests.standin.parts import NEVER, FromEdge, from_edge, orchestrator
 
 HERE = Path(__file__).resolve().parent
+ROOT = HERE.parent.parent
 SOCKET = "unix:///var/run/docker.sock"
 
 
@@ -74,6 +74,7 @@ class Place:
         self.subnets = list(_free_pool(client).subnets(new_prefix=29))
         self.tokens = Tokens()
         self.board = Board()
+        self.rules = NEVER
         self.engine = Engine(url)
         self.db: Database
         self.loop: Orchestrator | None = None
@@ -119,8 +120,15 @@ class Place:
 
     async def orchestrate(self) -> Orchestrator:
         """A fresh orchestrator, as after a restart of the control plane. Whoever was there is left as it is."""
-        self.loop = Orchestrator(
-            self.db, self.engine, self.tokens, install=self.install, probe=self.probe, board=self.board
+        self.loop = orchestrator(
+            self.db,
+            self.engine,
+            self.tokens,
+            install=self.install,
+            probe=self.probe,
+            control=FromEdge(self.docker, self.install.edge),
+            rules=self.rules,
+            board=self.board,
         )
         await self.loop.start()
         return self.loop
@@ -177,22 +185,7 @@ class Place:
         return str(result.output.decode()).strip()
 
     async def probe(self, address: str) -> bool:
-        """From the edge's network namespace: the host itself has no way to a runtime."""
-        try:
-            pid = (await asyncio.to_thread(self.docker.containers.get, self.install.edge)).attrs["State"]["Pid"]
-        except (docker.errors.DockerException, OSError):
-            return False
-        return started(await from_namespace(pid, f"http://{address}:{PORT}/startupz"))
-
-
-async def from_namespace(pid: int, url: str) -> bytes:
-    headers = [part for name, value in HEADERS.items() for part in ("-H", f"{name}: {value}")]
-    child = await asyncio.create_subprocess_exec(
-        *("nsenter", f"--net=/proc/{pid}/ns/net", "curl", "-s", "-m", "2", *headers, url),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-    )
-    return (await child.communicate())[0]
+        return await from_edge(self.docker, self.install.edge, address)
 
 
 def _free_pool(client: docker.DockerClient) -> ipaddress.IPv4Network:

@@ -2,11 +2,32 @@
 # Stands in for OpenClaw in tests: /startupz says "starting", then "started"; SIGTERM ends it.
 # Files in the workspace steer it, so that a test can change its ways without changing its container:
 #   exit-now (exit code at start)   boot-s (seconds until started)   drain-s (seconds that a drain takes)
+#   busy (a turn is running)   next-job (Unix ms)   polling (a channel's name)   fails (why a model gives no answer)
+# It answers the few admin calls that the control plane makes, in OpenClaw's own words.
 use strict; use warnings;
 use IO::Socket::INET;
 use IO::Select;
 
 sub told { open(my $f, '<', "/home/node/$_[0]") or return $_[1]; my $v = <$f>; chomp $v; return $v }
+
+sub admin {
+  my ($method) = $_[0] =~ /"method":"([^"]+)"/;
+  my ($busy, $at, $polls, $fails) = map { told($_, '') } 'busy', 'next-job', 'polling', 'fails';
+  my %answer = (
+    'gateway.suspend.prepare' => $busy ? '{"status":"busy","blockers":[{"kind":"embedded-run"}]}'
+      : '{"status":"ready","suspensionId":"one"}',
+    'gateway.suspend.resume' => '{"status":"running"}',
+    'cron.list' => $at ? qq({"jobs":[{"nextRunAtMs":$at}]}) : '{"jobs":[]}',
+    'channels.status' => $polls ? qq({"channelAccounts":{"$polls":[{"running":true}]}}) : '{"channelAccounts":{}}',
+    'models.list' => '{"models":[{"id":"one"}]}',
+    'cron.add' => '{"id":"check"}',
+    'cron.remove' => '{}',
+    'cron.runs' => $fails ? qq({"entries":[{"action":"finished","status":"error","error":"$fails"}]})
+      : '{"entries":[{"action":"finished","status":"ok","summary":"ready"}]}',
+  );
+  my $found = $answer{$method // ''} // return '{"ok":false,"error":{"message":"unknown method"}}';
+  return qq({"ok":true,"payload":$found});
+}
 
 my $began = time; my $draining = 0;
 if (my $code = told('exit-now', 0)) { exit $code }
@@ -21,11 +42,16 @@ while (1) {
   next unless $ready->can_read(0.1);
   my $client = $server->accept or next;
   my $request = <$client> // '';
-  my $forwarded = 0;
-  while (my $line = <$client>) { last if $line =~ /^\r?\n$/; $forwarded = 1 if $line =~ /^x-forwarded-for:/i }
+  my ($forwarded, $length) = (0, 0);
+  while (my $line = <$client>) {
+    last if $line =~ /^\r?\n$/; $forwarded = 1 if $line =~ /^x-forwarded-for:/i;
+    $length = $1 if $line =~ /^content-length:\s*(\d+)/i;
+  }
+  my $sent = ''; read($client, $sent, $length) if $length;
   my ($status, $body) = $draining ? (503, '{"status":"draining"}')
     : time - $began < $boot ? (503, '{"status":"starting"}') : (200, '{"status":"started"}');
   ($status, $body) = (200, '<!doctype html>the UI') unless $request =~ m{^GET /startupz };
+  ($status, $body) = (200, admin($sent)) if $request =~ m{^POST /api/v1/admin/rpc };
   ($status, $body) = (403, '{"error":{"type":"proxy_attribution_required"}}') unless $forwarded;  # as OpenClaw does
   print $client "HTTP/1.1 $status x\r\nContent-Type: application/json\r\nContent-Length: " . length($body)
     . "\r\nConnection: close\r\n\r\n$body";

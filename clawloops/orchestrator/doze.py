@@ -1,0 +1,107 @@
+"""Puts one runtime to sleep: by the rules, never against OpenClaw's own word, and never past its next scheduled job."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+
+from clawloops.errors import Unavailable
+from clawloops.model.runtime import Policy, Runtime, Sleep
+from clawloops.orchestrator.activity import Activity
+from clawloops.orchestrator.ask import Busy, Control, NoAnswer, Ready
+from clawloops.orchestrator.sleep import Rules, due, minutes, worth_it
+
+ASK_AGAIN_MS = 60_000  # after OpenClaw said that it is busy
+
+
+class Doze:
+    """What is known of one runtime's idleness. `busy`: what OpenClaw itself is doing, "" when nothing is known."""
+
+    def __init__(self, control: Control, activity: Activity, rules: Rules) -> None:
+        self._control = control
+        self._activity = activity
+        self._rules = rules
+        self._asked_at: int | None = None
+        self.busy = ""
+
+    def woken(self) -> None:
+        """It was just roused or started: nothing of before counts."""
+        self._asked_at, self.busy = None, ""
+
+    async def deeper(
+        self, desired: Runtime, address: str | None, *, paused_ms: int, now: int, pressed: bool
+    ) -> Runtime | None:
+        """The row as it should be written to let it sleep; None while it should stay as it is.
+
+        `address`: where OpenClaw answers, None when it is paused. `now`: Unix ms, for its scheduled jobs.
+        """
+        idle_ms = self._activity.idle_ms(desired.id)
+        tier = due(desired, self._rules, idle_ms=idle_ms, paused_ms=paused_ms, now=now, pressed=pressed)
+        if tier is None or (desired.sleep is Sleep.AWAKE and address is None):
+            return None
+        if desired.sleep is Sleep.AWAKE and address is not None:
+            return await self._let(desired, address, tier, idle_ms=idle_ms, now=now, pressed=pressed)
+        why = "the box was short of memory" if pressed else f"nobody used it for {minutes(paused_ms)} more"
+        return replace(desired, sleep=tier, sleep_why=f"It was stopped because {why}.", sleep_at=now)
+
+    async def is_idle(self, desired: Runtime, address: str) -> bool:
+        """Whether nothing is going on in it now: nobody used it for a minute, and OpenClaw says so."""
+        if self._activity.idle_ms(desired.id) < ASK_AGAIN_MS or self._asked_lately():
+            return False
+        return await self._agrees(address)
+
+    async def _let(
+        self, desired: Runtime, address: str, tier: Sleep, *, idle_ms: int, now: int, pressed: bool
+    ) -> Runtime | None:
+        if self._asked_lately():
+            return None
+        try:
+            polling = await self._control.polling(address)
+            next_job = await self._control.next_job(address)
+        except Unavailable as error:
+            self._asked_at, self.busy = _now(), f"OpenClaw does not say whether it is idle ({error})"
+            return None
+        if polling and not desired.sleeps_despite_polling:
+            self._asked_at, self.busy = _now(), f"{' and '.join(polling)} asks for new messages all the time"
+            return None
+        if not worth_it(desired, tier, now=now, next_job=next_job) or not await self._agrees(address):
+            return None
+        if self._activity.idle_ms(desired.id) < idle_ms:  # somebody came while we asked
+            await self._control.resume(address)
+            return None
+        because = "the box was short of memory" if pressed else f"nobody used it for {minutes(idle_ms)}"
+        verb = "paused" if tier is Sleep.PAUSED else "stopped"
+        return replace(
+            desired, sleep=tier, sleep_why=f"It was {verb} because {because}.", sleep_at=now, wake_at=next_job or 0
+        )
+
+    async def _agrees(self, address: str) -> bool:
+        self._asked_at = _now()
+        match await self._control.prepare(address):
+            case Ready():
+                self.busy = ""
+                return True
+            case Busy(blockers):
+                self.busy = " and ".join(blockers) or "OpenClaw is busy"
+            case NoAnswer(reason):
+                self.busy = f"OpenClaw does not say whether it is idle ({reason})"
+        return False
+
+    def _asked_lately(self) -> bool:
+        return self._asked_at is not None and _now() - self._asked_at < ASK_AGAIN_MS
+
+    def why(self, desired: Runtime) -> str:
+        """Why it is awake, in one sentence that does not change from minute to minute."""
+        if desired.policy is Policy.ALWAYS_ON:
+            return "It is set to stay awake."
+        after = f"it sleeps after {minutes(self._rules.pause_after_ms)} without use"
+        if self._activity.calls(desired.id):
+            return f"A model is answering; {after}."
+        if self.busy:
+            return f"{self.busy[:1].upper()}{self.busy[1:]}; {after}."
+        what = self._activity.what(desired.id) or desired.sleep_why.rstrip(".") or "It was started"
+        return f"{what[:1].upper()}{what[1:]}; {after}."
+
+
+def _now() -> int:
+    return time.monotonic_ns() // 1_000_000

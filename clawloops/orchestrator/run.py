@@ -1,0 +1,78 @@
+"""What a keeper remembers between two looks: one start of one container, and the signals that were sent."""
+
+from __future__ import annotations
+
+import time
+
+from clawloops.runtimes.seen import Container, State
+
+MISSES = 3  # probes in a row that a ready runtime may leave unanswered
+
+
+class Run:
+    """Memory only: after a restart of the control plane all of it is found out again. Instants are monotonic, in ms."""
+
+    def __init__(self) -> None:
+        self.ready = False
+        self.sigterm: dict[str, int] = {}  # container id -> when it was sent SIGTERM
+        self.ours_up: str | None = None  # container that we saw or brought up, and that has no reason to end
+        self._name = ""  # one start of one container
+        self._began = 0
+        self._ready_at = 0
+        self._paused_at: int | None = None
+        self._missed = 0
+
+    def saw(self, kept: Container | None, *, up: set[str]) -> None:
+        """Bring what is remembered in line with one look; `up`: ids of the containers that have a process."""
+        for gone in self.sigterm.keys() - up:
+            del self.sigterm[gone]
+        running = kept is not None and kept.state in (State.RUNNING, State.PAUSED) and kept.id not in self.sigterm
+        name = f"{kept.id} {kept.started_at}" if kept is not None and running else ""
+        if name != self._name:
+            self._name, self._began, self.ready, self._missed = name, monotonic_ms(), False, 0
+        if kept is None or kept.state is not State.PAUSED:
+            self._paused_at = None
+        elif self._paused_at is None:
+            self._paused_at = monotonic_ms()
+
+    @property
+    def running(self) -> bool:
+        return self._name != ""
+
+    @property
+    def paused_ms(self) -> int:
+        return monotonic_ms() - self._paused_at if self._paused_at is not None else 0
+
+    @property
+    def booting_ms(self) -> int:
+        """How long it has run without being ready."""
+        return monotonic_ms() - self._began
+
+    @property
+    def ready_ms(self) -> int:
+        return monotonic_ms() - self._ready_at if self.ready else 0
+
+    def probed(self, *, answers: bool) -> None:
+        """A ready one may miss a few probes; then it counts as booting again."""
+        if answers:
+            self._missed = 0
+            if not self.ready:
+                self.ready, self._ready_at = True, monotonic_ms()
+        elif self.ready:
+            self._missed += 1
+            if self._missed >= MISSES:
+                self.ready, self._began = False, monotonic_ms()
+
+    @property
+    def doubtful(self) -> bool:
+        """It was ready and did not answer the last probe."""
+        return self.ready and self._missed > 0
+
+    def draining(self) -> dict[str, int]:
+        """For each container that was sent SIGTERM, how many ms ago."""
+        now = monotonic_ms()
+        return {each: now - since for each, since in self.sigterm.items()}
+
+
+def monotonic_ms() -> int:
+    return time.monotonic_ns() // 1_000_000
