@@ -174,5 +174,5 @@ async def test_the_other_commands_work_beside_a_leader(tmp_path: Path) -> None:
         for command, says in (("migrate", b"at this version"), ("setup-link", b"http://")):
             process = await clawloops(command, tmp_path)
             async with asyncio.timeout(20):
-                printed, _ = await process.communicate()
-            assert (process.returncode, says in printed) == (0, True)
+                printed, told = await process.communicate()
+            assert (process.returncode, says in printed) == (0, True), told.decode()
