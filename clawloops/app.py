@@ -154,7 +154,8 @@ async def _build(settings: Settings, stack: AsyncExitStack, stopping: asyncio.Ev
         litellm_key=secret(settings.litellm_key_file) if settings.litellm_key_file else "",
     )
     engine = Engine()
-    stack.callback(engine.close)
+    # While a call is under way this process still leads: its end comes before the locks are given back.
+    stack.push_async_callback(asyncio.to_thread, engine.close, wait=True)
     probing = await stack.enter_async_context(aiohttp.ClientSession(trust_env=False))
     asking = await stack.enter_async_context(control_session())
     orchestrator = Orchestrator(
@@ -202,7 +203,7 @@ async def _build(settings: Settings, stack: AsyncExitStack, stopping: asyncio.Ev
     auth = auth_app(
         site=_site(settings), sessions=sessions, accounts=accounts, runtimes=runtimes, board=orchestrator.board
     )
-    gateway = gateway_app(directory, proxy, pool=settings.runtime_pool)
+    gateway = gateway_app(directory, proxy, pool=settings.runtime_pool, in_use=orchestrator.activity.call)
 
     await orchestrator.start()
     stack.push_async_callback(orchestrator.stop)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Awaitable, Callable
+from contextlib import AbstractContextManager, nullcontext
 
 from aiohttp import hdrs, web
 
@@ -21,9 +22,15 @@ BODY_LIMIT = 20 * 1024 * 1024  # bytes
 _Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
-def gateway_app(directory: Directory, proxy: Proxy, *, pool: ipaddress.IPv4Network) -> web.Application:
+InUse = Callable[[str], AbstractContextManager[None]]
+"""Takes a runtime's id; a call of that runtime is under way while the context is open."""
+
+
+def gateway_app(
+    directory: Directory, proxy: Proxy, *, pool: ipaddress.IPv4Network, in_use: InUse | None = None
+) -> web.Application:
     """The application of the gateway's listener; run it with `runner`. `pool` holds every member network."""
-    ingress = _Ingress(directory, proxy, pool)
+    ingress = _Ingress(directory, proxy, pool, in_use or (lambda _: nullcontext()))
     app = web.Application(client_max_size=BODY_LIMIT, middlewares=[ingress.guard])
     app.router.add_get("/healthz", _health, allow_head=False)
     app.router.add_get("/v1/models", ingress.models, allow_head=False)
@@ -51,10 +58,11 @@ async def _health(request: web.Request) -> web.Response:
 
 
 class _Ingress:
-    def __init__(self, directory: Directory, proxy: Proxy, pool: ipaddress.IPv4Network) -> None:
+    def __init__(self, directory: Directory, proxy: Proxy, pool: ipaddress.IPv4Network, in_use: InUse) -> None:
         self._directory = directory
         self._proxy = proxy
         self._pool = pool
+        self._in_use = in_use
         self._local: dict[str, bool] = {}  # local address -> in the pool; few, since they are the edge's own
 
     @web.middleware
@@ -89,7 +97,8 @@ class _Ingress:
             raise web.HTTPRequestEntityTooLarge(BODY_LIMIT, request.content_length or 0)
         body = rebuild(request.path, await request.read())
         target = self._directory.target(body.model)
-        return await self._proxy.forward(request, caller, target, request.path, body)
+        with self._in_use(caller.runtime_id):
+            return await self._proxy.forward(request, caller, target, request.path, body)
 
     def _admit(self, request: web.Request) -> None:
         name = request.transport.get_extra_info("sockname") if request.transport else None

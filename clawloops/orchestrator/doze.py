@@ -9,7 +9,7 @@ from clawloops.errors import Unavailable
 from clawloops.model.runtime import Policy, Runtime, Sleep
 from clawloops.orchestrator.activity import Activity
 from clawloops.orchestrator.ask import Busy, Control, NoAnswer, Ready
-from clawloops.orchestrator.sleep import Rules, due, minutes, worth_it
+from clawloops.orchestrator.sleep import Rules, alarm, due, minutes, worth_it
 
 ASK_AGAIN_MS = 60_000  # after OpenClaw said that it is busy
 
@@ -24,17 +24,15 @@ class Doze:
         self._asked_at: int | None = None
         self.busy = ""
 
-    def woken(self) -> None:
-        """It was just roused or started: nothing of before counts."""
+    def woken(self, desired: Runtime, why: str) -> Runtime:
+        """The row of one that is awake from now on; nothing of before counts."""
         self._asked_at, self.busy = None, ""
+        self._activity.touch(desired.id, why)
+        return replace(desired, sleep=Sleep.AWAKE, sleep_why=f"It was woken: {why}.", wake_at=0)
 
-    async def deeper(
+    async def _deeper(
         self, desired: Runtime, address: str | None, *, paused_ms: int, now: int, pressed: bool
     ) -> Runtime | None:
-        """The row as it should be written to let it sleep; None while it should stay as it is.
-
-        `address`: where OpenClaw answers, None when it is paused. `now`: Unix ms, for its scheduled jobs.
-        """
         idle_ms = self._activity.idle_ms(desired.id)
         tier = due(desired, self._rules, idle_ms=idle_ms, paused_ms=paused_ms, now=now, pressed=pressed)
         if tier is None or (desired.sleep is Sleep.AWAKE and address is None):
@@ -43,6 +41,27 @@ class Doze:
             return await self._let(desired, address, tier, idle_ms=idle_ms, now=now, pressed=pressed)
         why = "the box was short of memory" if pressed else f"nobody used it for {minutes(paused_ms)} more"
         return replace(desired, sleep=tier, sleep_why=f"It was stopped because {why}.", sleep_at=now)
+
+    def rest_s(self, desired: Runtime, *, paused_ms: int, now: int) -> list[float]:
+        """In how many seconds something falls due, if nobody comes: a deeper sleep, or its next scheduled job."""
+        if desired.sleep is Sleep.PAUSED:
+            deeper = self._rules.stop_after_ms - paused_ms
+        else:
+            deeper = self._rules.pause_after_ms - self._activity.idle_ms(desired.id)
+        return [each / 1000 for each in (deeper, alarm(desired) - now) if each > 0]
+
+    async def turn(
+        self, desired: Runtime, address: str | None, *, paused_ms: int, now: int, pressed: bool
+    ) -> Runtime | None:
+        """The row as it should be now, woken or sleeping deeper; None while it should stay as it is.
+
+        `address`: where OpenClaw answers, None while it is asleep. `now`: Unix ms, for its scheduled jobs.
+        """
+        if (at := alarm(desired)) and now >= at:
+            return self.woken(desired, "its next scheduled job is due")
+        if desired.sleep is Sleep.PAUSED and self._activity.idle_ms(desired.id) < paused_ms:
+            return self.woken(desired, "somebody came while it fell asleep")
+        return await self._deeper(desired, address, paused_ms=paused_ms, now=now, pressed=pressed)
 
     async def is_idle(self, desired: Runtime, address: str) -> bool:
         """Whether nothing is going on in it now: nobody used it for a minute, and OpenClaw says so."""

@@ -16,7 +16,6 @@ from clawloops.model.workspace import Hold, Job
 from clawloops.orchestrator import hold as holds
 from clawloops.orchestrator import jobs as work
 from clawloops.orchestrator import phase as phases
-from clawloops.orchestrator import sleep as sleeps
 from clawloops.orchestrator.actions import Action, Limit, Start, Stop
 from clawloops.orchestrator.admission import EVERY_S
 from clawloops.orchestrator.doze import Doze
@@ -95,25 +94,25 @@ class Keeper:
         if self._busy:
             return
         async with self._lock:
-            began = monotonic_ms()
-            desired = await rows.get(self._hands.db, self._id)
-            if desired is not None and desired.want is Want.RUNNING and desired.sleep is not Sleep.AWAKE:
-                was = desired.sleep
-                desired = await self._wake_up(desired, why)
-                if was is Sleep.PAUSED:
-                    await self._go_on(desired)
-                await self._history.note("wake", f"it was woken: {why}", took_ms=monotonic_ms() - began)
+            with contextlib.suppress(Conflict):  # their change counts, and the next look follows it
+                await self._end_sleep(why)
         self.wake()
 
-    async def _wake_up(self, desired: Runtime, why: str) -> Runtime:
-        self._doze.woken()
-        self._means.activity.touch(self._id, why)
-        return await rows.put(self._hands.db, replace(desired, sleep=Sleep.AWAKE, sleep_why=why, wake_at=0))
+    async def _end_sleep(self, why: str) -> None:
+        began = monotonic_ms()
+        desired = await rows.get(self._hands.db, self._id)
+        if desired is None or desired.want is not Want.RUNNING or desired.sleep is Sleep.AWAKE:
+            return
+        was = desired.sleep
+        desired = await rows.put(self._hands.db, self._doze.woken(desired, why))
+        if was is Sleep.PAUSED:
+            await self._go_on(desired)
+        await self._history.note("wake", desired.sleep_why, took_ms=monotonic_ms() - began)
 
     async def _go_on(self, desired: Runtime) -> None:
         """Unpause without a look first: a visitor is waiting. Whatever fails here, the next look deals with."""
         kept = self._kept
-        if kept is None or kept.state is not State.PAUSED or not self._run.ready:
+        if kept is None or kept.state is not State.PAUSED:
             return
         engine, address = self._hands.engine, names.addresses(desired.subnet).runtime
         promised = self._hands.install.limits_of(desired).memory_mb
@@ -125,8 +124,11 @@ class Keeper:
             _log.warning("runtime %s: unpause: %s", self._id, error)
             return
         self._kept = replace(kept, state=State.RUNNING)
-        await self._means.control.resume(address)
-        self._shown.show(desired, Phase.READY, address=address)
+        if not self._run.ready:  # it was paused before this process began
+            self._run.probed(answers=await self._means.probe(address))
+        if self._run.ready:
+            await self._means.control.resume(address)
+            self._shown.show(desired, Phase.READY, address=address)
 
     async def _survive(self) -> float | None:
         async with self._lock:
@@ -185,22 +187,15 @@ class Keeper:
         """All is as wanted: is it time to sleep, to wake, or to end what runs with an older spec?"""
         now = now_ms()
         address = names.addresses(desired.subnet).runtime
-        if (at := sleeps.alarm(desired)) and now >= at:
-            await self._wake_up(desired, "Its next scheduled job is due.")
-            await self._history.note("wake", "it was woken for its next scheduled job")
-            return 0.0
-        if desired.sleep is Sleep.PAUSED and self._means.activity.idle_ms(self._id) < self._run.paused_ms:
-            await self._wake_up(desired, "Somebody came while it fell asleep.")
-            return 0.0
         if desired.want is Want.RUNNING and (wanted.aim is not Aim.UP or self._run.ready):
             awake = address if wanted.aim is Aim.UP else None
-            changed = await self._doze.deeper(
+            changed = await self._doze.turn(
                 desired, awake, paused_ms=self._run.paused_ms, now=now, pressed=self._pressed
             )
             self._pressed = False
             if changed is not None:
                 await rows.put(self._hands.db, changed)
-                await self._history.note("sleep", changed.sleep_why)
+                await self._history.note("wake" if changed.sleep is Sleep.AWAKE else "sleep", changed.sleep_why)
                 return 0.0
             outdated = kept is not None and wanted.aim is Aim.UP and kept.spec != wanted.spec
             if outdated and await self._doze.is_idle(desired, address):
@@ -208,9 +203,10 @@ class Keeper:
                     desired, look.world, replace(wanted, may_replace=True), now=now, draining=self._run.draining()
                 )
                 return await self._step(steps[0], desired, look) if steps else RESYNC_S
-        waits = [RESYNC_S]
-        waits += [(each - now) / 1000 for each in (desired.retry_at, at) if each > now]
-        return min(waits)
+        waits = self._doze.rest_s(desired, paused_ms=self._run.paused_ms, now=now)
+        if desired.retry_at > now:
+            waits.append((desired.retry_at - now) / 1000)
+        return min([RESYNC_S, *waits])
 
     async def _work(self, job: Job, desired: Runtime, hold: Hold, kept: Container | None) -> float:
         """Do what is to be done on its workspace. Meanwhile nobody wakes it: `rouse` returns at once."""

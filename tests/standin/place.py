@@ -17,6 +17,7 @@ import docker.errors
 
 from clawloops.model.account import Role, User
 from clawloops.model.runtime import Phase, Runtime, View, Want
+from clawloops.orchestrator.admission import Gate
 from clawloops.orchestrator.board import Board
 from clawloops.orchestrator.loop import Orchestrator
 from clawloops.runtimes import names
@@ -75,6 +76,7 @@ class Place:
         self.tokens = Tokens()
         self.board = Board()
         self.rules = NEVER
+        self.gate: Gate | None = None
         self.engine = Engine(url)
         self.db: Database
         self.loop: Orchestrator | None = None
@@ -128,6 +130,7 @@ class Place:
             probe=self.probe,
             control=FromEdge(self.docker, self.install.edge),
             rules=self.rules,
+            gate=self.gate,
             board=self.board,
         )
         await self.loop.start()
