@@ -28,7 +28,7 @@ async def present(engine: Engine, image: str) -> bool:
 
 
 class Images:
-    """`look`, asked once for all who want to know within `fresh_s` seconds. A failure is for those who waited for it."""
+    """`look`, asked once for all who want to know within `fresh_s` seconds; a failure is not kept."""
 
     def __init__(self, engine: Engine, *, fresh_s: float = 5.0) -> None:
         self._engine = engine

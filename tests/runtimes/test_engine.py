@@ -10,7 +10,7 @@ import docker
 import pytest
 
 from clawloops.errors import EngineRefused, EngineUnavailable
-from clawloops.runtimes import calls, containers, events, images, names, networks, volumes
+from clawloops.runtimes import calls, containers, events, images, names, networks, strangers, volumes
 from clawloops.runtimes.client import Engine, EngineMissing
 from clawloops.runtimes.files import folder
 from clawloops.runtimes.seen import State
@@ -42,6 +42,9 @@ async def test_every_row_of_the_table_is_used_and_enough(place: Place, monkeypat
     async def container() -> Any:
         return (await containers.seen(engine, install, row.id))[0]
 
+    async def known() -> strangers.Known:
+        return strangers.Known(frozenset({row.id}), frozenset({(row.id, 0)}))
+
     assert await network() is None
     await networks.create(engine, install, row.id, subnet=row.subnet)
     seen = await network()
@@ -71,6 +74,7 @@ async def test_every_row_of_the_table_is_used_and_enough(place: Place, monkeypat
     assert (await container()).memory == 64 << 20
     assert await containers.limit(engine, made, memory_mb=256, promised_mb=256)
     await containers.unpause(engine, made)
+    assert await strangers.find(engine, install, known) == []
     await containers.signal(engine, made, "SIGKILL")
     async with asyncio.timeout(10):
         while (await container()).state.up:
