@@ -5,7 +5,10 @@ from __future__ import annotations
 import asyncio
 import os
 import random
+import secrets
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
@@ -15,7 +18,7 @@ import pytest
 
 from clawloops.store.leader import PROBE_EVERY_S, PROBE_S, SETTLE_S
 from tests.store.contender import Contender, led, overlaps
-from tests.store.server import PASSWORD, Server
+from tests.store.server import PASSWORD, Server, free_port
 
 pytestmark = [pytest.mark.faults, pytest.mark.limit(180)]
 
@@ -224,3 +227,69 @@ async def relay(to: str) -> AsyncIterator[tuple[str, Callable[[], None]]]:
         yield f"127.0.0.1:{listener.sockets[0].getsockname()[1]}", open_.clear
         open_.set()
         await asyncio.gather(*flows, return_exceptions=True)
+
+
+class Program:
+    """The real `clawloops serve`, on ports of its own, in a folder that it may share."""
+
+    def __init__(self, data: Path, url: str) -> None:
+        self.port = free_port()
+        self.log = data / f"{self.port}.log"
+        self._environment = {
+            **os.environ,
+            "CLAWLOOPS_INSTALL_ID": data.name,
+            "CLAWLOOPS_DATA": str(data),
+            "CLAWLOOPS_DATABASE_URL": url,
+            "CLAWLOOPS_LISTEN": f"127.0.0.1:{self.port}",
+            "CLAWLOOPS_AUTH_LISTEN": f"127.0.0.1:{free_port()}",
+            "CLAWLOOPS_GATEWAY_PORT": str(free_port()),
+        }
+        with self.log.open("wb") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "clawloops", "serve"], env=self._environment, stdout=log, stderr=log
+            )
+
+    async def until(self, words: str) -> None:
+        async with asyncio.timeout(40):
+            while words not in self.log.read_text():
+                assert self.process.poll() is None, self.log.read_text()
+                await asyncio.sleep(0.02)
+
+    async def answers(self) -> bool:
+        try:
+            _, writer = await asyncio.open_connection("127.0.0.1", self.port)
+        except ConnectionRefusedError:
+            return False
+        writer.close()
+        return True
+
+
+@pytest.mark.docker
+@on_postgresql
+async def test_the_real_program_ends_with_a_clear_line_and_the_one_that_waited_answers(
+    ring: Ring, server: Server, tmp_path: Path
+) -> None:
+    data = tmp_path / secrets.token_hex(4)
+    (data / "keys").mkdir(parents=True)
+    (data / "keys" / "master.key").write_text("0f" * 32)
+    (data / "keys" / "master.key").chmod(0o600)
+    programs = [Program(data, ring.url)]
+    try:
+        await programs[0].until("ClawLoops is ready")
+        programs.append(Program(data, ring.url))
+        await programs[1].until(f"waiting: clawloops pid {programs[0].process.pid} on ")
+        assert [await each.answers() for each in programs] == [True, False]
+        await asyncio.to_thread(server.stop)
+        assert await asyncio.to_thread(programs[0].process.wait, 5) == 75
+        assert "no longer the leader: PostgreSQL ended the connection that held the lock; ending at once" in (
+            programs[0].log.read_text()
+        )
+        await asyncio.to_thread(server.start)
+        await programs[1].until("ClawLoops is ready")
+        assert await programs[1].answers()
+        programs[1].process.terminate()
+        assert await asyncio.to_thread(programs[1].process.wait, 15) == 0
+    finally:
+        for each in programs:
+            each.process.kill()
+            each.process.wait()

@@ -22,7 +22,7 @@ class Server:
 
     def __init__(self) -> None:
         self._programs, self._home = _programs(), Path(tempfile.mkdtemp(prefix="clawloops-pg-"))
-        port = _free_port()
+        port = free_port()
         self.address = f"127.0.0.1:{port}"
         options: dict[str, object] = {
             "port": port,
@@ -92,7 +92,8 @@ def _as_postgres(command: Sequence[str | Path]) -> list[str]:
     return [*became, *map(str, command)]
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A port of this machine that nobody uses now."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
