@@ -163,7 +163,9 @@ write_settings() {
     *,ollama,*) set_value CLAWLOOPS_OLLAMA_URL http://ollama:11434 ;;
     *) set_value CLAWLOOPS_OLLAMA_URL '' ;;
   esac
-  for key in RUNTIME_MEMORY_MB=2048 RUNTIME_CPUS=2 LOG_LEVEL=info; do need_value "CLAWLOOPS_${key%=*}" "${key#*=}"; done
+  for key in RUNTIME_MEMORY_MB=2048 RUNTIME_CPUS=2 PAUSE_AFTER_MINUTES=15 STOP_AFTER_MINUTES=240 BOOTS_AT_ONCE=0 LOG_LEVEL=info; do
+    need_value "CLAWLOOPS_${key%=*}" "${key#*=}"
+  done
   for key in "${!IMAGES[@]}"; do set_value "$key" "${IMAGES[$key]}"; done
   set_value CLAWLOOPS_TRAEFIK_CONFIG "$(cat "$ROOT/traefik/traefik.yml" "$ROOT/traefik/run.sh" | sha256sum | cut -c 1-12)-$SCHEME-$HTTPS_PORT"
 
