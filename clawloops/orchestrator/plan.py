@@ -204,6 +204,8 @@ def _running(kept: Container | None, world: World, wanted: Wanted, draining: Map
 
 def _limited(container: Container, wanted: Wanted) -> list[Action]:
     """A limit that was lowered, by us for a pause or by hand, is put back before anything runs in it."""
+    if container.memory == 0:  # a kernel without limits
+        return []
     outdated = container.spec != wanted.spec  # made with another limit, perhaps: only one that was lowered is raised
     raised = container.memory >= wanted.memory if outdated else container.memory == wanted.memory
     return [] if raised else [Limit(container.id, wanted.memory)]

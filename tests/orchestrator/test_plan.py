@@ -264,6 +264,12 @@ def test_a_runtime_as_wanted_needs_nothing() -> None:
         assert p.plan(_row(Want.RUNNING), world, UP, now=now, draining={}) == []
 
 
+def test_on_a_kernel_without_limits_none_is_put_back() -> None:
+    container = Container("a", NAME, State.RUNNING, "spec 3", "n0", memory=0)
+    world = p.World([container], Network("n0", True, True, True), True, True, True, True)
+    assert p.plan(_row(Want.RUNNING), world, UP, now=NOW, draining={}) == []
+
+
 def test_what_is_ending_still_ends_when_its_network_is_somebody_elses() -> None:
     container = Container("a", NAME, State.RUNNING, "spec 3", "n0", memory=MEMORY)
     world = p.World([container], Network("n0", False, True, True), True, True, True, True)
