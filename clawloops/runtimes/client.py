@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
@@ -18,6 +19,9 @@ from clawloops.errors import EngineRefused, EngineUnavailable
 from clawloops.runtimes import calls
 
 T = TypeVar("T")
+
+
+TIDY_S = 30  # how long a cancelled piece of work is given to end
 
 
 class EngineMissing(EngineRefused):
@@ -52,14 +56,46 @@ class Engine:
         """
         return await asyncio.get_running_loop().run_in_executor(self._pool, self._run, work)
 
-    def open(self) -> Api:
+    async def apart(self, work: Callable[[Api, threading.Event], T], *, timeout_s: int = 300) -> T:
+        """Run `work(api, stop)` in a thread and on connections of its own, for what takes minutes. Raises as `call`.
+
+        Cancelling sets `stop`, which `work` looks at between two pieces, and waits until it has tidied up.
+        `timeout_s`: how long the Engine may be silent.
+        """
+        stop, done = threading.Event(), Future[T]()
+        threading.Thread(
+            target=self._run_apart, args=(work, stop, done, timeout_s), name="engine-apart", daemon=True
+        ).start()
+        waiting = asyncio.wrap_future(done)
+        try:
+            return await asyncio.shield(waiting)
+        except asyncio.CancelledError:
+            stop.set()
+            ended, _ = await asyncio.wait({waiting}, timeout=TIDY_S)
+            for each in ended:
+                each.exception()  # that it was cut is no news
+            raise
+
+    def open(self, *, timeout_s: int | None = None) -> Api:
         """A connection of its own, for a stream that stays open; to be called in a thread. Raises EngineUnavailable."""
         with _translated():
-            return Api(self._url, version="auto", timeout=self._timeout_s, max_pool_size=self._threads)
+            timeout_s = timeout_s or self._timeout_s
+            api = Api(self._url, version="auto", timeout=timeout_s, max_pool_size=self._threads)
+            api.trust_env = False  # a proxy of the environment is not for this; looking for one costs an eighth of a look
+            return api
 
-    def close(self) -> None:
-        """Take no more calls. Those under way end by themselves within the time limit."""
-        self._pool.shutdown(wait=False, cancel_futures=True)
+    def close(self, *, wait: bool = False) -> None:
+        """Take no more calls. Those under way end by themselves within the time limit; `wait` blocks until then."""
+        self._pool.shutdown(wait=wait, cancel_futures=True)
+
+    def _run_apart(
+        self, work: Callable[[Api, threading.Event], T], stop: threading.Event, done: Future[T], timeout_s: int
+    ) -> None:
+        try:
+            with contextlib.closing(self.open(timeout_s=timeout_s)) as api, _translated():
+                done.set_result(work(api, stop))
+        except BaseException as error:  # noqa: BLE001  # it is raised where the result is awaited
+            done.set_exception(error)
 
     def _run(self, work: Callable[[Api], T]) -> T:
         with self._connecting:
