@@ -5,18 +5,34 @@ from __future__ import annotations
 import re
 import secrets
 from collections.abc import Callable
+from dataclasses import replace
 from ipaddress import IPv4Network
+from typing import Any
 
 from clawloops.clock import now_ms
 from clawloops.control.audit import Audit
-from clawloops.errors import Conflict, Forbidden, NotFound, Unavailable
-from clawloops.model.account import User
-from clawloops.model.runtime import Runtime, Want
-from clawloops.store import runtimes
+from clawloops.errors import BadInput, Conflict, Forbidden, NotFound, Unavailable
+from clawloops.model.account import Role, User
+from clawloops.model.runtime import Policy, Runtime, Size, Sleep, Want
+from clawloops.model.workspace import Happening, Job, JobState, Task
+from clawloops.store import events, jobs, runtimes, users
 from clawloops.store.db import Database
 
 PREFIX = 29
+PAGE = 40
+"""Lines of a history that are read at a time."""
+
+CONSOLE = User("", "", "the command line", Role.OWNER, "-", None, 0)
+"""Whoever has a shell on the box. The audit names nobody."""
+
 _SLUG_ALPHABET = "abcdefghjkmnpqrstuvwxyz23456789"  # nothing that is misread aloud
+_IMAGE = re.compile(r"[a-z0-9][a-z0-9._:/-]*(@sha256:[0-9a-f]{64})?")
+_WORDS = {Want.RUNNING: "Started", Want.STOPPED: "Stopped", Want.GONE: "Its container was deleted"}
+_POLICIES = {
+    Policy.ALWAYS_ON: "it stays awake",
+    Policy.PAUSE: "it may be paused",
+    Policy.STOP: "it may be paused, then stopped",
+}
 
 
 class Runtimes:
@@ -39,35 +55,136 @@ class Runtimes:
             raise NotFound("There is no such workspace. Go back to the first page.")
         return runtime
 
+    async def all(self, *, by: User) -> list[Runtime]:
+        """Everybody's, oldest first. For admins."""
+        _administers(by)
+        return await runtimes.all(self._db)
+
     async def open(self, user: User) -> Runtime:
-        """The member's workspace, wanted running: made at the first time, found again later."""
+        """The member's workspace, wanted running and awake: made at the first time, found again later."""
         runtime = await self.of_owner(user.id) or await self._make(user)
         return await self.wish(runtime.id, Want.RUNNING, by=user)
 
     async def wish(self, runtime_id: str, want: Want, *, by: User) -> Runtime:
-        """Write a wish down and wake the loop. Wishing for the same again clears an earlier failure's wait."""
+        """Write a wish down and wake the loop. Wishing for the same again ends its sleep and a failure's wait.
+
+        An admin may start and stop everybody's workspace; nobody but its owner may enter it or give it up.
+        """
         runtime = await self.get(runtime_id, by=by)
-        if runtime.owner != by.id and want is not Want.STOPPED:
+        if runtime.owner != by.id and want is Want.GONE:
             raise Forbidden("Only its owner can do this; an admin can stop it.")
-        while runtime.want is not want:
-            try:
-                runtime = await runtimes.set_want(self._db, runtime, want)
-            except Conflict:  # the loop or a second click changed the row meanwhile: the later wish counts
-                runtime = await self.get(runtime_id, by=by)
-            else:
-                await self._audit.record(by.id, f"workspace wanted {want}", runtime.slug)
-        if runtime.failures or runtime.failure:
-            runtime = await runtimes.set_failure(self._db, runtime.id, 0, "", 0)
+        if want is Want.RUNNING:
+            await self._allowed(runtime, by)
+        verb = "Woken" if runtime.want is want is Want.RUNNING else _WORDS[want]
+        changed = await self._change(runtime, lambda now: _wished(now, want, f"{verb} by {by.name}"))
+        if changed.version != runtime.version:
+            await self._audit.record(by.id or None, f"workspace wanted {want}", runtime.slug)
+            await self._note(changed, "wish", changed.sleep_why, by)
+        if changed.failures or changed.failure:
+            changed = await runtimes.set_failure(self._db, changed.id, 0, "", 0)
+        self._wake(changed.id)
+        return changed
+
+    async def restart(self, runtime_id: str, *, by: User) -> None:
+        """Stop it once its turn has ended, and start it again, with whatever settings wait for that."""
+        runtime = await self.get(runtime_id, by=by)
+        if runtime.want is not Want.RUNNING:
+            raise Conflict("This workspace is stopped. Start it instead.")
+        runtime = await self.wish(runtime_id, Want.RUNNING, by=by)
+        waiting = await jobs.next_of(self._db, runtime.id)
+        if waiting is None or waiting.task is not Task.RESTART:
+            job = "j" + secrets.token_hex(8)
+            await jobs.add(
+                self._db, Job(job, runtime.id, Task.RESTART, "", JobState.PENDING, "", by.id or None, now_ms(), 0)
+            )
+            await self._audit.record(by.id or None, "workspace restarted", runtime.slug)
+            await self._note(runtime, "wish", f"Restart asked for by {by.name}", by)
+        self._wake(runtime.id)
+
+    async def settings(
+        self,
+        runtime_id: str,
+        *,
+        by: User,
+        policy: Policy | None = None,
+        sleeps_despite_polling: bool | None = None,
+        size: Size | None = None,
+        pin: str | None = None,
+    ) -> Runtime:
+        """Change what is given. How deep it sleeps is its owner's to say as well; its size and image are an admin's.
+
+        `pin`: the image that it stays on, "" for the one of the install. A new size or image waits until the workspace
+        is idle, or for a restart.
+        """
+        runtime = await self.get(runtime_id, by=by)
+        if size is not None or pin is not None:
+            _administers(by)
+        if pin and not _IMAGE.fullmatch(pin):
+            raise BadInput(f"{pin!r} is not the name of an image.", field="pin")
+        fields: dict[str, Any] = {
+            "policy": policy,
+            "sleeps_despite_polling": sleeps_despite_polling,
+            "size": size,
+            "pin": pin,
+        }
+        wanted = {
+            name: value for name, value in fields.items() if value is not None and value != getattr(runtime, name)
+        }
+        if not wanted:
+            return runtime
+
+        def change(now: Runtime) -> Runtime:
+            new = replace(now, **wanted)
+            if policy is Policy.ALWAYS_ON and now.sleep is not Sleep.AWAKE:
+                return replace(new, sleep=Sleep.AWAKE, sleep_why="It was set to stay awake", wake_at=0)
+            return new
+
+        runtime = await self._change(runtime, change)
+        told = "; ".join(_told(name, value) for name, value in wanted.items())
+        await self._audit.record(by.id or None, "workspace settings", runtime.slug, told)
+        await self._note(runtime, "settings", f"Settings changed by {by.name}: {told}", by)
         self._wake(runtime.id)
         return runtime
+
+    async def history(
+        self, runtime_id: str, *, by: User, before: int | None = None, limit: int = PAGE
+    ) -> list[Happening]:
+        """What happened to it, newest first; `before`: the id of a line, for those that are older."""
+        runtime = await self.get(runtime_id, by=by)
+        return await events.of(self._db, runtime.id, limit=limit, before=before)
 
     async def stop_for(self, user_id: str) -> None:
         """Stop a disabled member's runtime, in the name of the system."""
         runtime = await self.of_owner(user_id)
         if runtime is not None and runtime.want is Want.RUNNING:
-            await runtimes.set_want(self._db, runtime, Want.STOPPED)
+            why = "Its member was disabled"
+            runtime = await self._change(runtime, lambda now: _wished(now, Want.STOPPED, why))
             await self._audit.record(None, "workspace stopped", runtime.slug, "its member was disabled")
+            await events.add(self._db, runtime.id, at=now_ms(), kind="wish", text=why)
             self._wake(runtime.id)
+
+    async def _allowed(self, runtime: Runtime, by: User) -> None:
+        if runtime.owner == by.id:
+            return
+        _administers(by)
+        owner = await users.get(self._db, runtime.owner)
+        if owner is None or owner.disabled_at is not None:
+            raise Conflict("The member of this workspace is disabled. Enable them first.")
+
+    async def _change(self, runtime: Runtime, change: Callable[[Runtime], Runtime]) -> Runtime:
+        """Write a change of the row. The loop or a second click may change it meanwhile: the later wish counts."""
+        for _ in range(20):
+            changed = change(runtime)
+            if changed == runtime:
+                return runtime
+            try:
+                return await runtimes.put(self._db, changed)
+            except Conflict:
+                runtime = await runtimes.get(self._db, runtime.id) or runtime
+        raise Conflict("This workspace is being changed all the time. Try again in a moment.")
+
+    async def _note(self, runtime: Runtime, kind: str, text: str, by: User) -> None:
+        await events.add(self._db, runtime.id, at=now_ms(), kind=kind, text=text, actor=by.id or None)
 
     async def _make(self, user: User) -> Runtime:
         for _ in range(8):  # another request may take the same address range or slug in between
@@ -109,3 +226,26 @@ class Runtimes:
 def _slug(login: str) -> str:
     tail = "".join(secrets.choice(_SLUG_ALPHABET) for _ in range(6))
     return f"{re.sub(r'[^a-z0-9]+', '-', login).strip('-')[:24].strip('-') or 'w'}-{tail}"
+
+
+def _wished(runtime: Runtime, want: Want, why: str) -> Runtime:
+    if runtime.want is want and runtime.sleep is Sleep.AWAKE:
+        return runtime
+    return replace(runtime, want=want, sleep=Sleep.AWAKE, sleep_why=why, wake_at=0)
+
+
+def _administers(user: User) -> None:
+    if not user.role.administers:
+        raise Forbidden("Only an admin can do this.")
+
+
+def _told(name: str, value: object) -> str:
+    match name, value:
+        case "policy", Policy():
+            return _POLICIES[value]
+        case "size", Size():
+            return f"its size is {value}"
+        case "sleeps_despite_polling", bool():
+            return "it sleeps although a channel polls" if value else "it stays awake for a channel that polls"
+        case _:
+            return f"it stays on the image {value}" if value else "it follows the image of the box"
