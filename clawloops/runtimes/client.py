@@ -81,7 +81,7 @@ class Engine:
         with _translated():
             timeout_s = timeout_s or self._timeout_s
             api = Api(self._url, version="auto", timeout=timeout_s, max_pool_size=self._threads)
-            api.trust_env = False  # a proxy of the environment is not for this; looking for one costs an eighth of a look
+            api.trust_env = False  # a proxy of the environment is not for this, and looking for one costs time
             return api
 
     def close(self, *, wait: bool = False) -> None:

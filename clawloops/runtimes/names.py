@@ -11,6 +11,8 @@ RUNTIME = "clawloops.runtime"
 OWNER = "clawloops.owner"
 SPEC = "clawloops.spec"
 GENERATION = "clawloops.generation"
+VOLUME = "clawloops.volume"  # on a volume: its number
+CARRIER = "clawloops.carrier"  # on a container that is never started, only copied through
 
 
 def container(install_id: str, runtime_id: str) -> str:
@@ -25,6 +27,11 @@ def network(install_id: str, runtime_id: str) -> str:
 def volume(install_id: str, runtime_id: str, number: int = 0) -> str:
     """One of a member's workspace volumes; the first has no number in its name."""
     return f"clawloops-{install_id}-ws-{runtime_id}" + (f"-{number}" if number else "")
+
+
+def carrier(install_id: str, runtime_id: str, number: int, tail: str) -> str:
+    """A container that only carries a volume for a copy. `tail` tells it from another copy of the same volume."""
+    return f"clawloops-{install_id}-c-{runtime_id}-{number}-{tail}"
 
 
 def runtime_of(name: str, install_id: str) -> str | None:

@@ -1,21 +1,68 @@
-"""A member's workspace volume: made once, with our labels. There is no way to delete one here."""
+"""A member's workspace volumes: made with our labels, found, never overwritten. Only `reaper.py` can remove one."""
 
 from __future__ import annotations
 
 from typing import Any
 
+import docker.errors
+
 from clawloops.errors import EngineRefused
 from clawloops.runtimes import names
-from clawloops.runtimes.client import Engine
+from clawloops.runtimes.client import Api, Engine, EngineMissing
 
 
-async def ensure(engine: Engine, install_id: str, runtime_id: str) -> None:
+async def ensure(engine: Engine, install_id: str, runtime_id: str, number: int = 0) -> None:
     """Make it if it is not there. EngineRefused when one of that name is there and is not ours."""
-    name = names.volume(install_id, runtime_id)
-    labels = names.labels(install_id, runtime_id)
+    await engine.call(lambda api: make(api, install_id, runtime_id, number))
+
+
+async def exists(engine: Engine, install_id: str, runtime_id: str, number: int = 0) -> bool:
+    """Whether it is there. EngineRefused when one of that name is there and is not ours."""
+    return await engine.call(lambda api: find(api, install_id, runtime_id, number))
+
+
+def make(api: Api, install_id: str, runtime_id: str, number: int) -> None:
+    """As `ensure`, to be called in a thread."""
+    name = names.volume(install_id, runtime_id, number)
     # The Engine answers with the volume that is there, whatever labels it has.
-    found: dict[str, Any] = await engine.call(lambda api: api.create_volume(name, driver="local", labels=labels))
-    if not labels.items() <= (found.get("Labels") or {}).items() or found.get("Options"):
+    _check(
+        api.create_volume(name, driver="local", labels=labels(install_id, runtime_id, number)), install_id, runtime_id
+    )
+
+
+def make_new(api: Api, install_id: str, runtime_id: str, number: int) -> None:
+    """Make one that is not there yet, so that nothing is ever written over. EngineRefused 409 when it is."""
+    if find(api, install_id, runtime_id, number):
+        name = names.volume(install_id, runtime_id, number)
+        raise EngineRefused(f"the Docker volume {name} is there already, and nothing is written over it", status=409)
+    make(api, install_id, runtime_id, number)
+
+
+def find(api: Api, install_id: str, runtime_id: str, number: int) -> bool:
+    """As `exists`, to be called in a thread."""
+    try:
+        row = api.inspect_volume(names.volume(install_id, runtime_id, number))
+    except docker.errors.NotFound:
+        return False
+    _check(row, install_id, runtime_id)
+    return True
+
+
+def need(api: Api, install_id: str, runtime_id: str, number: int) -> None:
+    """EngineMissing when it is not there: mounting it would make an empty one."""
+    if not find(api, install_id, runtime_id, number):
+        name = names.volume(install_id, runtime_id, number)
+        raise EngineMissing(f"the Docker volume {name} is not there; restore a snapshot or the trash", status=404)
+
+
+def labels(install_id: str, runtime_id: str, number: int) -> dict[str, str]:
+    """What a new volume carries. The first ones were made without their number."""
+    return {**names.labels(install_id, runtime_id), names.VOLUME: str(number)}
+
+
+def _check(row: dict[str, Any], install_id: str, runtime_id: str) -> None:
+    if not names.labels(install_id, runtime_id).items() <= (row.get("Labels") or {}).items() or row.get("Options"):
+        name = row["Name"]
         raise EngineRefused(
             f"the Docker volume {name} is not of this install; see `docker volume inspect {name}` and move it away",
             status=409,

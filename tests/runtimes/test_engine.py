@@ -10,7 +10,8 @@ import docker
 import pytest
 
 from clawloops.errors import EngineRefused, EngineUnavailable
-from clawloops.runtimes import calls, containers, events, images, names, networks, strangers, volumes
+from clawloops.runtimes import archive, calls, containers, events, images, names, networks, reaper, strangers, volumes
+from clawloops.runtimes.archive import Archive
 from clawloops.runtimes.client import Engine, EngineMissing
 from clawloops.runtimes.files import folder
 from clawloops.runtimes.seen import State
@@ -74,6 +75,9 @@ async def test_every_row_of_the_table_is_used_and_enough(place: Place, monkeypat
     assert (await container()).memory == 64 << 20
     assert await containers.limit(engine, made, memory_mb=256, promised_mb=256)
     await containers.unpause(engine, made)
+    await Archive(engine, install, place.image).copy((row.id, 0), (row.id, 1))
+    assert [each.name for each in await strangers.find(engine, install, known)] == [names.volume(install, row.id, 1)]
+    await reaper.remove(engine, install, row.id, 1)
     assert await strangers.find(engine, install, known) == []
     await containers.signal(engine, made, "SIGKILL")
     async with asyncio.timeout(10):
@@ -87,6 +91,8 @@ async def test_every_row_of_the_table_is_used_and_enough(place: Place, monkeypat
     assert (await anext(looks)).runtime_id == row.id
     await networks.remove(engine, await network())
     assert await network() is None
+    await archive.Archive(engine, install, place.image).copy((row.id, 0), (row.id, 1))
+    await reaper.remove(engine, install, row.id, 1)
     assert set(calls.TABLE) - used == set()
     await looks.aclose()
     engine.close()
@@ -94,7 +100,8 @@ async def test_every_row_of_the_table_is_used_and_enough(place: Place, monkeypat
 
 async def test_a_call_outside_the_table_is_refused_before_it_is_sent(place: Place) -> None:
     for outside in (
-        lambda api: api.remove_volume(names.volume(place.install_id, "r1")),
+        lambda api: api.remove_volume("somebody-else's"),
+        lambda api: api.prune_volumes(),
         lambda api: api.exec_create(place.install.edge, "id"),
         lambda api: api.export(place.install.edge),
         lambda api: api.info(),
@@ -110,7 +117,8 @@ def test_the_table_is_read_strictly() -> None:
         ("GET", "/containers/a/../../secrets/json"),
         ("DELETE", "/volumes/abc"),
         ("POST", "/containers/abc/json"),
-        ("GET", "/containers/abc/archive"),
+        ("GET", "/containers/abc/export"),
+        ("DELETE", "/volumes/clawloops-0a0b0c0d-edge"),
         ("GET", "/images/a/../../volumes/json/json"),
     ):
         assert calls.match(method, path) is None, path

@@ -1,0 +1,77 @@
+"""Carriers: containers that are made to mount one workspace volume for a copy, never started, and removed after it."""
+
+from __future__ import annotations
+
+import logging
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import docker.errors
+import requests
+
+from clawloops.runtimes import names
+from clawloops.runtimes.client import Api, Engine
+from clawloops.runtimes.spec import HOME
+
+_log = logging.getLogger(__name__)
+
+
+@contextmanager
+def carrier(api: Api, install_id: str, image: str, runtime_id: str, number: int, *, writes: bool) -> Iterator[str]:
+    """The id of one that mounts this volume, which must be there; to be used in a thread."""
+    name = names.carrier(install_id, runtime_id, number, secrets.token_hex(3))
+    volume = names.volume(install_id, runtime_id, number)
+    made = api.create_container_from_config(body(install_id, image, volume, writes=writes), name)  # type: ignore[no-untyped-call]
+    try:
+        yield str(made["Id"])
+    finally:
+        try:
+            api.remove_container(made["Id"], v=False, force=True)
+        except (docker.errors.DockerException, requests.RequestException) as error:
+            _log.warning("the carrier %s is left to the next start: %s", name, error)
+
+
+def body(install_id: str, image: str, volume: str, *, writes: bool) -> dict[str, Any]:
+    """The create body (Engine API 1.41). It has no runtime label, so that the loop never takes it for a runtime."""
+    return {
+        "Image": image,
+        "Entrypoint": ["/a-carrier-is-never-started"],
+        "Cmd": [],
+        "User": "1000:1000",
+        "Labels": {names.MANAGED: "true", names.INSTALL: install_id, names.CARRIER: "true"},
+        "Healthcheck": {"Test": ["NONE"]},
+        "HostConfig": {
+            "NetworkMode": "none",
+            "CapDrop": ["ALL"],
+            "SecurityOpt": ["no-new-privileges:true"],
+            "Mounts": [
+                {
+                    "Type": "volume",
+                    "Source": volume,
+                    "Target": HOME,
+                    "ReadOnly": not writes,
+                    # Else the Engine would fill a new volume with what the image has there.
+                    "VolumeOptions": {"NoCopy": True},
+                }
+            ],
+            "RestartPolicy": {"Name": "no"},
+        },
+    }
+
+
+async def sweep(engine: Engine, install_id: str) -> int:
+    """Remove those that a crash left behind; only at start-up, before any copy begins. Returns how many."""
+    return await engine.call(lambda api: _sweep(api, install_id))
+
+
+def _sweep(api: Api, install_id: str) -> int:
+    wanted = [f"{names.MANAGED}=true", f"{names.INSTALL}={install_id}", f"{names.CARRIER}=true"]
+    rows = api.containers(all=True, filters={"label": wanted})
+    for row in rows:
+        try:
+            api.remove_container(row["Id"], v=False, force=True)
+        except docker.errors.NotFound:
+            continue
+    return len(rows)
