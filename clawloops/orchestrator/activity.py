@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+
+from clawloops.clock import steady_ms
 
 
 class Activity:
     """Told by the relay, ForwardAuth and the gateway, read by the keepers. Instants are monotonic, in ms."""
 
     def __init__(self) -> None:
-        self._began = _now()
+        self._began = steady_ms()
         self._last: dict[str, tuple[int, str]] = {}
         self._calls: dict[str, int] = {}
 
     def touch(self, runtime_id: str, what: str) -> None:
         """Somebody or something used it just now. `what`: a sentence for the runtime's page. Never blocks."""
-        self._last[runtime_id] = (_now(), what)
+        self._last[runtime_id] = (steady_ms(), what)
 
     @contextmanager
     def call(self, runtime_id: str) -> Iterator[None]:
@@ -37,7 +38,7 @@ class Activity:
         """How long nobody has used it; 0 while a model call is under way."""
         if self.calls(runtime_id):
             return 0
-        return _now() - self._last.get(runtime_id, (self._began, ""))[0]
+        return steady_ms() - self._last.get(runtime_id, (self._began, ""))[0]
 
     def what(self, runtime_id: str) -> str:
         """What it was last used for; "" when that is not known."""
@@ -46,7 +47,3 @@ class Activity:
     def forget(self, runtime_id: str) -> None:
         self._last.pop(runtime_id, None)
         self._calls.pop(runtime_id, None)
-
-
-def _now() -> int:
-    return time.monotonic_ns() // 1_000_000

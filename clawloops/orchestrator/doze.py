@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import replace
 
+from clawloops.clock import steady_ms
 from clawloops.errors import Unavailable
 from clawloops.model.runtime import Policy, Runtime, Sleep
 from clawloops.orchestrator.activity import Activity
@@ -29,6 +29,10 @@ class Doze:
         self._asked_at, self.busy = None, ""
         self._activity.touch(desired.id, why)
         return replace(desired, sleep=Sleep.AWAKE, sleep_why=f"It was woken: {why}.", wake_at=0)
+
+    def came_up(self, runtime_id: str) -> None:
+        """It is ready again: its idle time counts from here, whoever wanted that, and by whatever way."""
+        self._activity.touch(runtime_id, self._activity.what(runtime_id))
 
     async def _deeper(
         self, desired: Runtime, address: str | None, *, paused_ms: int, now: int, pressed: bool
@@ -78,10 +82,10 @@ class Doze:
             polling = await self._control.polling(address)
             next_job = await self._control.next_job(address)
         except Unavailable as error:
-            self._asked_at, self.busy = _now(), f"OpenClaw does not say whether it is idle ({error})"
+            self._asked_at, self.busy = steady_ms(), f"OpenClaw does not say whether it is idle ({error})"
             return None
         if polling and not desired.sleeps_despite_polling:
-            self._asked_at, self.busy = _now(), f"{' and '.join(polling)} asks for new messages all the time"
+            self._asked_at, self.busy = steady_ms(), f"{' and '.join(polling)} asks for new messages all the time"
             return None
         if not worth_it(desired, tier, now=now, next_job=next_job) or not await self._agrees(address):
             return None
@@ -95,7 +99,7 @@ class Doze:
         )
 
     async def _agrees(self, address: str) -> bool:
-        self._asked_at = _now()
+        self._asked_at = steady_ms()
         match await self._control.prepare(address):
             case Ready():
                 self.busy = ""
@@ -107,7 +111,7 @@ class Doze:
         return False
 
     def _asked_lately(self) -> bool:
-        return self._asked_at is not None and _now() - self._asked_at < ASK_AGAIN_MS
+        return self._asked_at is not None and steady_ms() - self._asked_at < ASK_AGAIN_MS
 
     def why(self, desired: Runtime) -> str:
         """Why it is awake, in one sentence that does not change from minute to minute."""
@@ -120,7 +124,3 @@ class Doze:
             return f"{self.busy[:1].upper()}{self.busy[1:]}; {after}."
         what = self._activity.what(desired.id) or desired.sleep_why.rstrip(".") or "It was started"
         return f"{what[:1].upper()}{what[1:]}; {after}."
-
-
-def _now() -> int:
-    return time.monotonic_ns() // 1_000_000

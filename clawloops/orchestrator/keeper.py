@@ -9,7 +9,7 @@ import random
 import time
 from dataclasses import replace
 
-from clawloops.clock import now_ms
+from clawloops.clock import now_ms, steady_ms
 from clawloops.errors import ClawLoopsError, Conflict, EngineRefused, Unavailable
 from clawloops.model.runtime import Phase, Runtime, Sleep, Want
 from clawloops.model.workspace import Hold, Job
@@ -23,7 +23,7 @@ from clawloops.orchestrator.execute import EdgeMissing, Look, NoRoom, execute, o
 from clawloops.orchestrator.history import History
 from clawloops.orchestrator.means import Means
 from clawloops.orchestrator.plan import Aim, Wanted, aim, backoff_ms, keep, plan, waiting
-from clawloops.orchestrator.run import Run, monotonic_ms
+from clawloops.orchestrator.run import Run
 from clawloops.orchestrator.shown import Shown
 from clawloops.runtimes import containers, names
 from clawloops.runtimes.client import EngineMissing
@@ -53,7 +53,7 @@ class Keeper:
         self._run = Run()
         self._doze = Doze(means.control, means.activity, means.rules)
         self._shown = Shown(runtime_id, means.board, means.gate, self._doze)
-        self._history = History(means.hands.db, runtime_id)
+        self._history = History(means.hands.db, runtime_id, means.board)
         self._kept: Container | None = None
         self._address: str | None = None  # where to probe while it boots
         self._missed = False  # the last step found gone what the look before it had seen
@@ -99,7 +99,7 @@ class Keeper:
         self.wake()
 
     async def _end_sleep(self, why: str) -> None:
-        began = monotonic_ms()
+        began = steady_ms()
         desired = await rows.get(self._hands.db, self._id)
         if desired is None or desired.want is not Want.RUNNING or desired.sleep is Sleep.AWAKE:
             return
@@ -107,7 +107,7 @@ class Keeper:
         desired = await rows.put(self._hands.db, self._doze.woken(desired, why))
         if was is Sleep.PAUSED:
             await self._go_on(desired)
-        await self._history.note("wake", desired.sleep_why, took_ms=monotonic_ms() - began)
+        await self._history.note("wake", desired.sleep_why, took_ms=steady_ms() - began)
 
     async def _go_on(self, desired: Runtime) -> None:
         """Unpause without a look first: a visitor is waiting. Whatever fails here, the next look deals with."""
@@ -233,7 +233,7 @@ class Keeper:
                 self._shown.show(desired, Phase.QUEUED, self._queued)
                 return EVERY_S
         _log.info("runtime %s: %s", self._id, type(step).__name__)
-        began = monotonic_ms()
+        began = steady_ms()
         try:
             await execute(self._hands, step, desired, look.config)
         except (EngineRefused, OSError) as error:
@@ -243,10 +243,10 @@ class Keeper:
             case Start(container):
                 self._run.ours_up = container
             case Stop(container):
-                self._run.ours_up, self._run.sigterm[container] = None, monotonic_ms()
+                self._run.ours_up, self._run.sigterm[container] = None, steady_ms()
             case _:
                 pass
-        await self._history.step(step, monotonic_ms() - began)
+        await self._history.step(step, steady_ms() - began)
         return 0.0
 
     async def _refused(self, step: Action, desired: Runtime, error: EngineRefused | OSError) -> float:

@@ -7,9 +7,10 @@ import contextlib
 import contextvars
 import logging
 import time
+from collections.abc import Awaitable, Callable, Sequence
 
 from clawloops.clock import now_ms
-from clawloops.errors import Unavailable
+from clawloops.errors import ClawLoopsError, Unavailable
 from clawloops.model.runtime import Policy, Runtime, Sleep, Want
 from clawloops.model.workspace import HISTORY_DAYS
 from clawloops.orchestrator.activity import Activity
@@ -25,14 +26,17 @@ from clawloops.runtimes import events
 from clawloops.runtimes.client import Engine
 from clawloops.runtimes.images import Images
 from clawloops.runtimes.spec import Install
+from clawloops.runtimes.strangers import Known, Stranger, find
 from clawloops.store import events as history_rows
 from clawloops.store import jobs as job_rows
 from clawloops.store import runtimes as rows
+from clawloops.store import volumes as volume_rows
 from clawloops.store.db import Database
 
 _log = logging.getLogger(__name__)
 
 TIDY_S = 3600.0
+STRANGERS_S = 60.0
 PRESS_AGAIN_S = 60.0  # one that is busy after all is not asked again before
 USED_LATELY_MS = 60_000  # whoever was used since is not asked to make room
 _DAY_MS = 86_400_000
@@ -57,6 +61,7 @@ class Orchestrator:
         self.board = board or Board()
         self.activity = Activity()
         self.gate = gate
+        self.strangers: Sequence[Stranger] = ()  # as of the last minute; told to an admin, never touched
         self._hands = Hands(db, engine, directory, install, Images(engine))
         self._means = Means(self._hands, self.board, probe, control, self.activity, gate, rules)
         self._all = asyncio.Event()
@@ -74,8 +79,9 @@ class Orchestrator:
         self._tasks = [
             asyncio.create_task(self._resync(), name="resync"),
             asyncio.create_task(self._watch(), name="docker-events"),
-            asyncio.create_task(self._make_room(), name="make-room"),
-            asyncio.create_task(self._tidy(), name="tidy"),
+            asyncio.create_task(self._every(EVERY_S, self._make_room), name="make-room"),
+            asyncio.create_task(self._every(TIDY_S, self._tidy), name="tidy"),
+            asyncio.create_task(self._every(STRANGERS_S, self._find_strangers), name="strangers"),
         ]
 
     async def stop(self) -> None:
@@ -130,17 +136,23 @@ class Orchestrator:
             else:
                 self.wake(look.runtime_id)
 
+    async def _every(self, seconds: float, work: Callable[[], Awaitable[None]]) -> None:
+        """Do it again and again, whatever becomes of it: the next time may go better."""
+        while True:
+            try:
+                await work()
+            except (ClawLoopsError, OSError) as error:
+                _log.warning("%s: %s", work.__name__, error)
+            except Exception:  # noqa: BLE001  # a loop that ends is missed by nobody until it is needed
+                _log.exception("%s", work.__name__)
+            await asyncio.sleep(seconds)
+
     async def _make_room(self) -> None:
         """While the box is short of memory, the one that was idle longest sleeps deeper: one at a time."""
-        while True:
-            await asyncio.sleep(EVERY_S)
-            try:
-                if self.gate.short_of_memory() and (chosen := self._idle_longest(await rows.all(self._hands.db))):
-                    _log.info("runtime %s: the box is short of memory", chosen.id)
-                    self._pressed[chosen.id] = time.monotonic()
-                    self._keeper(chosen.id).press()
-            except (Unavailable, OSError) as error:
-                _log.warning("memory: %s", error)
+        if self.gate.short_of_memory() and (chosen := self._idle_longest(await rows.all(self._hands.db))):
+            _log.info("runtime %s: the box is short of memory", chosen.id)
+            self._pressed[chosen.id] = time.monotonic()
+            self._keeper(chosen.id).press()
 
     def _idle_longest(self, runtimes: list[Runtime]) -> Runtime | None:
         idle = {each.id: self.activity.idle_ms(each.id) for each in runtimes}
@@ -156,12 +168,15 @@ class Orchestrator:
         ]
         return max(may, key=lambda each: (each.sleep is Sleep.PAUSED, idle[each.id]), default=None)
 
+    async def _find_strangers(self) -> None:
+        async def known() -> Known:
+            runtimes = await rows.all(self._hands.db)
+            numbers = await volume_rows.numbers(self._hands.db) | {(each.id, each.volume) for each in runtimes}
+            return Known(frozenset(each.id for each in runtimes), frozenset(numbers))
+
+        self.strangers = await find(self._hands.engine, self._hands.install.install_id, known)
+
     async def _tidy(self) -> None:
-        while True:
-            try:
-                before = now_ms() - HISTORY_DAYS * _DAY_MS
-                await history_rows.sweep(self._hands.db, before)
-                await job_rows.sweep(self._hands.db, before)
-            except Unavailable as error:
-                _log.warning("the history was not swept: %s", error)
-            await asyncio.sleep(TIDY_S)
+        before = now_ms() - HISTORY_DAYS * _DAY_MS
+        await history_rows.sweep(self._hands.db, before)
+        await job_rows.sweep(self._hands.db, before)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import time
-
+from clawloops.clock import steady_ms
 from clawloops.runtimes.seen import Container, State
 
 MISSES = 3  # probes in a row that a ready runtime may leave unanswered
@@ -29,11 +28,11 @@ class Run:
         running = kept is not None and kept.state in (State.RUNNING, State.PAUSED) and kept.id not in self.sigterm
         name = f"{kept.id} {kept.started_at}" if kept is not None and running else ""
         if name != self._name:
-            self._name, self._began, self.ready, self._missed = name, monotonic_ms(), False, 0
+            self._name, self._began, self.ready, self._missed = name, steady_ms(), False, 0
         if kept is None or kept.state is not State.PAUSED:
             self._paused_at = None
         elif self._paused_at is None:
-            self._paused_at = monotonic_ms()
+            self._paused_at = steady_ms()
 
     @property
     def running(self) -> bool:
@@ -41,27 +40,27 @@ class Run:
 
     @property
     def paused_ms(self) -> int:
-        return monotonic_ms() - self._paused_at if self._paused_at is not None else 0
+        return steady_ms() - self._paused_at if self._paused_at is not None else 0
 
     @property
     def booting_ms(self) -> int:
         """How long it has run without being ready."""
-        return monotonic_ms() - self._began
+        return steady_ms() - self._began
 
     @property
     def ready_ms(self) -> int:
-        return monotonic_ms() - self._ready_at if self.ready else 0
+        return steady_ms() - self._ready_at if self.ready else 0
 
     def probed(self, *, answers: bool) -> None:
         """A ready one may miss a few probes; then it counts as booting again."""
         if answers:
             self._missed = 0
             if not self.ready:
-                self.ready, self._ready_at = True, monotonic_ms()
+                self.ready, self._ready_at = True, steady_ms()
         elif self.ready:
             self._missed += 1
             if self._missed >= MISSES:
-                self.ready, self._began = False, monotonic_ms()
+                self.ready, self._began = False, steady_ms()
 
     @property
     def doubtful(self) -> bool:
@@ -70,9 +69,5 @@ class Run:
 
     def draining(self) -> dict[str, int]:
         """For each container that was sent SIGTERM, how many ms ago."""
-        now = monotonic_ms()
+        now = steady_ms()
         return {each: now - since for each, since in self.sigterm.items()}
-
-
-def monotonic_ms() -> int:
-    return time.monotonic_ns() // 1_000_000

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from clawloops.clock import now_ms
+from clawloops.clock import now_ms, steady_ms
 from clawloops.model.runtime import Phase, Runtime, View
 from clawloops.orchestrator.admission import Gate
 from clawloops.orchestrator.board import Board, Opening
 from clawloops.orchestrator.doze import Doze
-from clawloops.orchestrator.run import monotonic_ms
 
 
 class Shown:
@@ -28,8 +27,10 @@ class Shown:
         """Show this from now on. `desired`: None when the row could not be read, which leaves the why unsaid."""
         before = self.now
         since = before.since if before.phase is phase and before.since else now_ms()
-        steps = self._opening.at(phase, monotonic_ms())
+        steps = self._opening.at(phase, steady_ms())
         place = self._gate.place(self._id) if phase is Phase.QUEUED else None
+        if phase is Phase.READY is not before.phase:
+            self._doze.came_up(self._id)
         why = ""
         if desired is not None:
             why = self._doze.why(desired) if phase in (Phase.READY, Phase.BOOT) else desired.sleep_why

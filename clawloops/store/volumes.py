@@ -29,6 +29,11 @@ async def get(db: Database, runtime_id: str, number: int) -> Volume | None:
     return _volume(row) if row else None
 
 
+async def numbers(db: Database) -> set[tuple[str, int]]:
+    """Runtime id and number of every volume that this install knows of."""
+    return {(row["runtime_id"], row["number"]) for row in await db.fetch("SELECT runtime_id, number FROM volumes")}
+
+
 async def ended_before(db: Database, kind: Kind, instant: int) -> list[Volume]:
     """Those of a kind that were put there (TRASH) or begun (FILLING) before this instant, Unix ms; oldest first."""
     column = "ended_at" if kind is Kind.TRASH else "made_at"

@@ -166,3 +166,24 @@ async def test_what_a_paused_runtime_keeps_in_memory_goes_out_to_swap_and_comes_
     container = place.container(runtime)
     assert (container.status, container.attrs["HostConfig"]["Memory"]) == ("running", 256 * 2**20)
     assert place.board.get(runtime.id).phase is Phase.READY
+
+
+async def test_what_nobody_knows_is_told_and_never_touched(place: Place) -> None:
+    runtime = await place.member()
+    await place.orchestrate()
+    await place.until(runtime, Phase.READY)
+    assert place.loop
+    await place.loop.stop()
+    unknown = await asyncio.to_thread(
+        place.docker.containers.create,
+        place.image,
+        name=names.container(place.install_id, "r" + "0" * 16),
+        labels=names.labels(place.install_id, "r" + "0" * 16),
+    )
+    await place.orchestrate()
+    async with asyncio.timeout(20):
+        while not place.loop.strangers:
+            await asyncio.sleep(0.1)
+    assert [each.name for each in place.loop.strangers] == [unknown.name]
+    unknown.reload()
+    assert unknown.status == "created"
