@@ -36,6 +36,10 @@ class Board:
             self._views[view.runtime_id] = view
             self.bus.publish(view.runtime_id, view)
 
+    def tell(self, runtime_id: str) -> None:
+        """Something else that is shown of it has changed: its history, or the work on its workspace."""
+        self.bus.publish(runtime_id, self.get(runtime_id))
+
 
 class Opening:
     """How long each stage of one opening took. Instants are ms of a monotonic clock."""

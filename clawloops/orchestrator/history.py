@@ -7,6 +7,7 @@ import logging
 from clawloops.clock import now_ms
 from clawloops.errors import ClawLoopsError
 from clawloops.orchestrator.actions import Action
+from clawloops.orchestrator.board import Board
 from clawloops.store import events
 from clawloops.store.db import Database
 
@@ -33,9 +34,10 @@ _STEPS = {
 class History:
     """The history of one runtime. What cannot be written down is logged, and stops nothing."""
 
-    def __init__(self, db: Database, runtime_id: str) -> None:
+    def __init__(self, db: Database, runtime_id: str, board: Board) -> None:
         self._db = db
         self._id = runtime_id
+        self._board = board
 
     async def step(self, action: Action, took_ms: int) -> None:
         name = type(action).__name__
@@ -44,5 +46,6 @@ class History:
     async def note(self, kind: str, text: str, *, took_ms: int | None = None, actor: str | None = None) -> None:
         try:
             await events.add(self._db, self._id, at=now_ms(), kind=kind, text=text, took_ms=took_ms, actor=actor)
+            self._board.tell(self._id)
         except ClawLoopsError as error:
             _log.warning("runtime %s: %s (%s) was not noted: %s", self._id, kind, text, error)

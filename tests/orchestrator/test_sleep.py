@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from clawloops.clock import now_ms
+from clawloops.clock import now_ms, steady_ms
 from clawloops.model.runtime import Phase, Policy, Runtime, Sleep, Want
+from clawloops.orchestrator import activity
 from clawloops.orchestrator import sleep as sleeps
 from clawloops.orchestrator.admission import Box, Gate, look
 from clawloops.orchestrator.sleep import Rules, alarm, due, worth_it
@@ -195,6 +196,21 @@ async def test_paused_for_long_it_is_stopped_and_a_visit_boots_it(place: Place) 
     assert place.loop
     await place.loop.rouse(runtime.id, "you opened it")
     await place.until(runtime, Phase.READY)
+
+
+@pytest.mark.docker
+async def test_the_time_before_a_start_is_not_idle_time(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    place.rules = Rules(pause_after_ms=30_000, stop_after_ms=10**12)
+    runtime = await place.member(Want.STOPPED)
+    loop = await place.orchestrate()
+    later = steady_ms() + 60_000
+    monkeypatch.setattr(activity, "steady_ms", lambda: later)
+    await place.wish(runtime, Want.RUNNING)
+    await place.until(runtime, Phase.READY)
+    assert loop.activity.idle_ms(runtime.id) == 0
+    monkeypatch.setattr(activity, "steady_ms", lambda: later + 30_000)
+    loop.wake(runtime.id)
+    await place.until(runtime, Phase.PAUSED)
 
 
 @pytest.mark.docker
