@@ -22,7 +22,7 @@ from clawloops.orchestrator.doze import Doze
 from clawloops.orchestrator.execute import EdgeMissing, Look, NoRoom, execute, observe
 from clawloops.orchestrator.history import History
 from clawloops.orchestrator.means import Means
-from clawloops.orchestrator.plan import Aim, Wanted, aim, backoff_ms, keep, plan, waiting
+from clawloops.orchestrator.plan import Aim, Wanted, aim, backoff_ms, by_hand, keep, outdated, plan, waiting
 from clawloops.orchestrator.run import Run
 from clawloops.orchestrator.shown import Shown
 from clawloops.runtimes import containers, names
@@ -197,8 +197,8 @@ class Keeper:
                 await rows.put(self._hands.db, changed)
                 await self._history.note("wake" if changed.sleep is Sleep.AWAKE else "sleep", changed.sleep_why)
                 return 0.0
-            outdated = kept is not None and wanted.aim is Aim.UP and kept.spec != wanted.spec
-            if outdated and await self._doze.is_idle(desired, address):
+            older = kept is not None and wanted.aim is Aim.UP and outdated(kept, wanted)
+            if older and await self._doze.is_idle(desired, address):
                 steps = plan(
                     desired, look.world, replace(wanted, may_replace=True), now=now, draining=self._run.draining()
                 )
@@ -275,6 +275,9 @@ class Keeper:
             self._means.gate.leave(self._id)
             return await self._cleared(desired) if desired.want is not Want.RUNNING else desired
         if kept is None:
+            fresh = next((each for each in look.world.containers if each.state is State.CREATED), None)
+            if fresh is not None and fresh.spec == wanted.spec and (odd := by_hand(fresh)):
+                return await self._failed(desired, f"Docker makes the container otherwise than asked: {', '.join(odd)}")
             return desired
         if kept.state in (State.EXITED, State.DEAD) and run.ours_up == kept.id:
             run.ours_up = None
@@ -315,10 +318,10 @@ class Keeper:
                 work=holds.words(job) if job is not None and wanted.aim is not aim(desired, Hold.NONE) else "",
             ),
         )
-        outdated = kept is not None and run.running and kept.spec != wanted.spec and wanted.aim is Aim.UP
+        older = kept is not None and run.running and wanted.aim is Aim.UP and outdated(kept, wanted)
         before = self._shown.now.phase
         shown = address if phase in (Phase.BOOT, Phase.READY, Phase.PAUSED) else None
-        self._shown.show(desired, phase, reason, address=shown, pending=phases.PENDING if outdated else "")
+        self._shown.show(desired, phase, reason, address=shown, pending=phases.PENDING if older else "")
         if phase is not before and phase in (Phase.READY, Phase.DEGRADED):
             took = dict(self._shown.now.steps).get(Phase.READY)
             await self._history.note(phase.value, reason or "OpenClaw is ready", took_ms=took)

@@ -123,12 +123,25 @@ def keep(world: World, wanted: Wanted) -> Container | None:
         return best  # never remove what cannot be replaced
     if wanted.aim is not Aim.UP and best.name == wanted.name:
         return best
-    fits = best.name == wanted.name and world.token_ok and not best.edited
-    return best if fits and (best.spec == wanted.spec or patient(best, wanted)) else None
+    fits = best.name == wanted.name and world.token_ok and not by_hand(best)
+    return best if fits and (not outdated(best, wanted) or patient(best, wanted)) else None
+
+
+def by_hand(container: Container) -> tuple[str, ...]:
+    """What somebody changed about it. An image that was built again under its tag is not that, and neither is a limit
+    that was lowered for a pause and outlived it: it is raised before the next start.
+    """
+    ours = {"Image"} if container.state is State.RUNNING else {"Image", "Memory"}
+    return tuple(each for each in container.edited if each not in ours)
+
+
+def outdated(container: Container, wanted: Wanted) -> bool:
+    """Whether it would be made otherwise now."""
+    return container.spec != wanted.spec or "Image" in container.edited
 
 
 def patient(container: Container, wanted: Wanted) -> bool:
-    """Whether one with an older spec goes on for now: somebody may be using it."""
+    """Whether one that is outdated goes on for now: somebody may be using it."""
     return container.state in (State.RUNNING, State.PAUSED) and not wanted.may_replace
 
 
@@ -206,8 +219,8 @@ def _limited(container: Container, wanted: Wanted) -> list[Action]:
     """A limit that was lowered, by us for a pause or by hand, is put back before anything runs in it."""
     if container.memory == 0:  # a kernel without limits
         return []
-    outdated = container.spec != wanted.spec  # made with another limit, perhaps: only one that was lowered is raised
-    raised = container.memory >= wanted.memory if outdated else container.memory == wanted.memory
+    older = container.spec != wanted.spec  # made with another limit, perhaps: only one that was lowered is raised
+    raised = container.memory >= wanted.memory if older else container.memory == wanted.memory
     return [] if raised else [Limit(container.id, wanted.memory)]
 
 

@@ -165,7 +165,7 @@ found = st.lists(
         spec=st.sampled_from(["spec 3", "spec 2", ""]),
         network_id=st.sampled_from([None, "", "n0", "n-before"]),
         memory=st.sampled_from([MEMORY, MEMORY // 16]),
-        edited=st.sampled_from([(), (), ("Privileged",)]),
+        edited=st.sampled_from([(), (), ("Privileged",), ("Image",), ("Memory",)]),
     ),
     max_size=3,
     unique_by=lambda each: each.id,
@@ -234,8 +234,8 @@ def _wanted(docker: Docker, *, had_some: bool) -> None:
             assert [(each.name, each.state, each.network_id) for each in up] == [
                 (NAME, State.RUNNING, docker.network.id)
             ]
-            assert up[0].spec == docker.spec or not docker.idle, "one that nobody uses keeps its old spec"
-            assert not up[0].edited
+            assert not p.outdated(up[0], docker.wanted) or not docker.idle, "one that nobody uses keeps its old spec"
+            assert not p.by_hand(up[0]) or up[0].edited == ("Memory",)
             assert docker.config_ok and docker.token_ok
 
 

@@ -16,7 +16,8 @@ from clawloops.model.runtime import Phase, Size
 from clawloops.model.workspace import Job, JobState, Task
 from clawloops.orchestrator import keeper
 from clawloops.orchestrator.admission import Box, Gate, look
-from clawloops.runtimes import names
+from clawloops.runtimes import containers, names
+from clawloops.runtimes.spec import create_body
 from clawloops.store import events, jobs
 from clawloops.store import runtimes as rows
 from tests.standin.parts import NEVER
@@ -187,3 +188,23 @@ async def test_what_nobody_knows_is_told_and_never_touched(place: Place) -> None
     assert [each.name for each in place.loop.strangers] == [unknown.name]
     unknown.reload()
     assert unknown.status == "created"
+
+
+async def test_a_container_that_docker_made_otherwise_than_asked_is_never_started_and_counts_as_a_failure(
+    place: Place,
+) -> None:
+    runtime = await place.member()
+    await place.orchestrate()
+    await place.until(runtime, Phase.READY)
+    assert place.loop
+    await place.loop.stop()
+    await asyncio.to_thread(place.container(runtime).remove, force=True)
+    body = create_body(await place.row(runtime), place.install)
+    body["HostConfig"]["CapAdd"] = ["NET_ADMIN"]
+    odd = await containers.create(place.engine, place.name(runtime), body)
+    await place.orchestrate()
+    await place.until(runtime, Phase.READY)
+    assert place.container(runtime).id != odd
+    assert place.container(runtime).attrs["HostConfig"]["CapAdd"] is None
+    told = [each.text for each in await events.of(place.db, runtime.id) if each.kind == "failed"]
+    assert told == ["Docker makes the container otherwise than asked: CapAdd"]
