@@ -203,6 +203,7 @@ async def test_a_container_that_docker_made_otherwise_than_asked_is_never_starte
     body["HostConfig"]["CapAdd"] = ["NET_ADMIN"]
     odd = await containers.create(place.engine, place.name(runtime), body)
     await place.orchestrate()
+    await place.seen(runtime, lambda view: view.phase is not Phase.READY)
     await place.until(runtime, Phase.READY)
     assert place.container(runtime).id != odd
     assert place.container(runtime).attrs["HostConfig"]["CapAdd"] is None
