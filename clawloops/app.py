@@ -199,9 +199,17 @@ async def _build(settings: Settings, stack: AsyncExitStack, stopping: asyncio.Ev
         ledger=ledger,
         audit=audit,
         board=orchestrator.board,
+        waker=orchestrator,
+        activity=orchestrator.activity,
     )
     auth = auth_app(
-        site=_site(settings), sessions=sessions, accounts=accounts, runtimes=runtimes, board=orchestrator.board
+        site=_site(settings),
+        sessions=sessions,
+        accounts=accounts,
+        runtimes=runtimes,
+        board=orchestrator.board,
+        waker=orchestrator,
+        activity=orchestrator.activity,
     )
     gateway = gateway_app(directory, proxy, pool=settings.runtime_pool, in_use=orchestrator.activity.call)
 

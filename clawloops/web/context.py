@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from aiohttp import ClientSession, web
 from multidict import MultiDict
@@ -20,6 +21,7 @@ from clawloops.control.runtimes import Runtimes
 from clawloops.control.sessions import Sessions
 from clawloops.errors import ClawLoopsError
 from clawloops.model.account import Session, User
+from clawloops.orchestrator.activity import Activity
 from clawloops.orchestrator.board import Board
 
 _LABEL = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
@@ -56,6 +58,13 @@ class Site:
         return slug if fits else None
 
 
+class Waker(Protocol):
+    """The part of the orchestrator that a visitor needs."""
+
+    async def rouse(self, runtime_id: str, why: str) -> None:
+        """End a runtime's sleep: a paused one goes on before this returns. Raises Unavailable."""
+
+
 SITE: web.AppKey[Site] = web.AppKey("site", Site)
 ACCOUNTS: web.AppKey[Accounts] = web.AppKey("accounts", Accounts)
 INVITATIONS: web.AppKey[Invitations] = web.AppKey("invitations", Invitations)
@@ -66,6 +75,8 @@ MODELS: web.AppKey[Models] = web.AppKey("models", Models)
 LEDGER: web.AppKey[Ledger] = web.AppKey("ledger", Ledger)
 AUDIT: web.AppKey[Audit] = web.AppKey("audit", Audit)
 BOARD: web.AppKey[Board] = web.AppKey("board", Board)
+WAKER: web.AppKey[Waker] = web.AppKey("waker", Waker)
+ACTIVITY: web.AppKey[Activity] = web.AppKey("activity", Activity)
 
 UPSTREAM: web.AppKey[ClientSession] = web.AppKey("upstream", ClientSession)
 """The relay's way to runtimes. It belongs to the application and is closed with it."""

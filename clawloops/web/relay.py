@@ -1,49 +1,37 @@
 """Every WebSocket of a workspace passes here, so that it can be cut the moment its session or runtime ends.
 
 Traefik sends each request with an `Upgrade` header on a workspace host to us, and cannot close what it has connected
-itself. Frames are handed on as they are; both ends slow down to the slower one.
+itself. Frames are handed on as they are (`conversation.py`); both ends slow down to the slower one.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Coroutine
 from types import SimpleNamespace
-from typing import Any
 
 import aiohttp
-from aiohttp import WSCloseCode, WSMsgType, hdrs, web
+from aiohttp import hdrs, web
 from multidict import CIMultiDict
 from yarl import URL
 
 from clawloops.errors import BadInput, Unavailable
-from clawloops.model.runtime import Phase
 from clawloops.web import cookies
 from clawloops.web.context import BOARD, RUNTIME_PORT, UPSTREAM
+from clawloops.web.conversation import CLOSE_S, Conversation
 from clawloops.web.identity import identity_headers
 from clawloops.web.visit import Ask, Asleep, Visit, admit
-from clawloops.web.watch import WATCHES, Watch
+from clawloops.web.watch import WATCHES
 
 log = logging.getLogger(__name__)
 
 MAX_MESSAGE = 32 * 1024 * 1024
-REVOKED = 4401
 HANDSHAKE_S = 15.0
-CLOSE_S = 2.0  # how long a peer may take to answer our close before the connection is cut
-LOOK_S = 1.0
 
 _PASSED = frozenset(
     {"user-agent", "accept-language", "x-real-ip"}
     | {f"x-forwarded-{each}" for each in ("for", "host", "port", "proto", "server")}
 )
-_MAY_GO_ON = frozenset({Phase.READY, Phase.STOPPING, Phase.UNKNOWN})
-"""A draining runtime finishes its turn, and a Docker Engine that does not answer says nothing about the runtime."""
-
-_DATA = frozenset({WSMsgType.TEXT, WSMsgType.BINARY, WSMsgType.PING, WSMsgType.PONG})
-
-Closing = tuple[int, bytes]
-Socket = web.WebSocketResponse[bool] | aiohttp.ClientWebSocketResponse[bool]
 
 
 async def pass_on(request: web.Request) -> web.StreamResponse:
@@ -63,7 +51,7 @@ async def pass_on(request: web.Request) -> web.StreamResponse:
                 protocols=(upstream.protocol,) if upstream.protocol else (),
             )
             await browser.prepare(request)
-            await _converse(browser, upstream, _until_over(request.app, visit, watch))
+            await Conversation(request.app, visit.place.id, browser, upstream, watch).run()
         finally:
             await upstream.close()
     return browser
@@ -142,64 +130,3 @@ def _headers(request: web.Request, visit: Visit) -> CIMultiDict[str]:
         passed[hdrs.COOKIE] = left
     passed.update(identity_headers(visit.user))
     return passed
-
-
-async def _until_over(app: web.Application, visit: Visit, watch: Watch) -> Closing:
-    while True:
-        view = app[BOARD].get(visit.place.id)
-        if watch.is_over:
-            return REVOKED, b"signed out"
-        if view.phase not in _MAY_GO_ON:
-            return REVOKED, b"workspace stopped"
-        if watch.is_closing:
-            return WSCloseCode.SERVICE_RESTART, b"restarting"
-        await watch.news(within_s=LOOK_S)
-
-
-async def _converse(browser: Socket, upstream: Socket, over: Coroutine[Any, Any, Closing]) -> None:
-    """Pump both ways until one end closes or `over` returns; then both get the same close code."""
-    tasks = [asyncio.create_task(each) for each in (_pump(browser, upstream), _pump(upstream, browser), over)]
-    try:
-        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-        code, reason = done.pop().result()
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-    await asyncio.gather(_close(browser, code, reason), _close(upstream, code, reason))
-
-
-async def _pump(source: Socket, sink: Socket) -> Closing:
-    """Hand frames on until the source closes. Waiting for the sink is what keeps memory bounded."""
-    while True:
-        message = await source.receive()
-        if message.type in _DATA:
-            try:
-                await sink.send_frame(message.data, message.type)
-            except ConnectionError:
-                return WSCloseCode.GOING_AWAY, b""
-        elif message.type is WSMsgType.CLOSE:
-            return _sendable(message.data), str(message.extra or "").encode()[:120]
-        elif message.type is WSMsgType.ERROR:
-            return _sendable(source.close_code), b""
-        else:
-            return WSCloseCode.GOING_AWAY, b""
-
-
-def _sendable(code: int | None) -> int:
-    """A code that may stand in a close frame; 1005 and 1006 may not (RFC 6455, 7.4.1)."""
-    if not code or code == 1005:
-        return WSCloseCode.OK
-    return WSCloseCode.GOING_AWAY if code in (1004, 1006, 1015) else code
-
-
-async def _close(socket: Socket, code: int, reason: bytes) -> None:
-    """Close politely, and cut a peer that does not read: a revoked session must not linger in full buffers."""
-    try:
-        async with asyncio.timeout(CLOSE_S + 1):
-            await socket.close(code=code, message=reason)
-    except (TimeoutError, ConnectionError):
-        log.info("a WebSocket peer did not take the close frame")
-    transport = socket.get_extra_info("transport") if isinstance(socket, web.WebSocketResponse) else None
-    if transport is not None and not transport.is_closing():
-        transport.abort()

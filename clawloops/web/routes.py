@@ -19,6 +19,7 @@ from clawloops.control.models import Models
 from clawloops.control.runtimes import Runtimes
 from clawloops.control.sessions import Sessions
 from clawloops.errors import BadInput, Forbidden, NotSignedIn, TooManyAttempts
+from clawloops.orchestrator.activity import Activity
 from clawloops.orchestrator.board import Board
 from clawloops.web import (
     context,
@@ -34,7 +35,7 @@ from clawloops.web import (
     waking,
     workspace,
 )
-from clawloops.web.context import REFUSED, USER, Site
+from clawloops.web.context import REFUSED, USER, Site, Waker
 from clawloops.web.errors import status_of
 from clawloops.web.pages import TEMPLATES, load_templates
 from clawloops.web.relay import runtime_session
@@ -121,6 +122,8 @@ def dashboard_app(
     ledger: Ledger,
     audit: Audit,
     board: Board,
+    waker: Waker,
+    activity: Activity,
     templates: Path = TEMPLATE_FOLDER,
     runtime_port: int = OPENCLAW_PORT,
 ) -> web.Application:
@@ -129,7 +132,7 @@ def dashboard_app(
     environment = load_templates(templates)
 
     def fill(app: web.Application) -> web.Application:
-        _shared(app, site=site, accounts=accounts, sessions=sessions, board=board)
+        _shared(app, site=site, accounts=accounts, sessions=sessions, board=board, waker=waker, activity=activity)
         app[context.INVITATIONS] = invitations
         app[context.HANDOVER] = handover
         app[context.RUNTIMES] = runtimes
@@ -159,22 +162,35 @@ def auth_app(
     sessions: Sessions,
     runtimes: Runtimes,
     board: Board,
+    waker: Waker,
+    activity: Activity,
     templates: Path = TEMPLATE_FOLDER,
 ) -> web.Application:
     """ForwardAuth. It must listen where nobody but Traefik can reach it."""
     app = web.Application(middlewares=(middleware.number_requests,))
-    _shared(app, site=site, accounts=accounts, sessions=sessions, board=board)
+    _shared(app, site=site, accounts=accounts, sessions=sessions, board=board, waker=waker, activity=activity)
     app[PLACES], app[TEMPLATES], app[files.FILES] = Places(runtimes), load_templates(templates), files.Files()
     _register(app, LOOPBACK)
     app.on_response_prepare.append(middleware.add_headers)
     return app
 
 
-def _shared(app: web.Application, *, site: Site, accounts: Accounts, sessions: Sessions, board: Board) -> None:
+def _shared(
+    app: web.Application,
+    *,
+    site: Site,
+    accounts: Accounts,
+    sessions: Sessions,
+    board: Board,
+    waker: Waker,
+    activity: Activity,
+) -> None:
     app[context.SITE] = site
     app[context.ACCOUNTS] = accounts
     app[context.SESSIONS] = sessions
     app[context.BOARD] = board
+    app[context.WAKER] = waker
+    app[context.ACTIVITY] = activity
 
 
 def _register(app: web.Application, table: tuple[Route, ...]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from aiohttp import web
 from multidict import CIMultiDict, CIMultiDictProxy
@@ -15,7 +15,8 @@ from clawloops.model.account import Session, SessionKind, User
 from clawloops.model.runtime import Phase, View
 from clawloops.web import cookies
 from clawloops.web.addresses import OWN, in_query, is_closed, is_navigation, safe_path
-from clawloops.web.context import ACCOUNTS, BOARD, SESSIONS, SITE
+from clawloops.web.context import ACCOUNTS, ACTIVITY, BOARD, SESSIONS, SITE, WAKER
+from clawloops.web.frames import is_quiet
 
 CHALLENGE = r"[0-9a-f]{64}"
 
@@ -60,6 +61,10 @@ class Ask:
     @property
     def is_navigation(self) -> bool:
         return is_navigation(self.method, self.headers)
+
+    @property
+    def is_handshake(self) -> bool:
+        return "Sec-WebSocket-Key" in self.headers
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,9 +123,7 @@ async def identify(app: web.Application, ask: Ask) -> Visit:
     if not ask.uri.startswith("/"):
         raise Forbidden("This request has no path.")
     sent = cookies.read(ask.headers)
-    if "Sec-WebSocket-Key" in ask.headers and ask.headers.getall("Origin", []) != [
-        app[SITE].workspace_origin(place.slug)
-    ]:
+    if ask.is_handshake and ask.headers.getall("Origin", []) != [app[SITE].workspace_origin(place.slug)]:
         raise Forbidden("A WebSocket may be opened by this workspace's own pages only.")
     found = visitor(app, place, sent)
     if found is None:
@@ -131,15 +134,30 @@ async def identify(app: web.Application, ask: Ask) -> Visit:
 
 
 async def admit(app: web.Application, ask: Ask) -> Visit:
-    """A visit that may go on to the runtime: READY on the board. Raises as `identify`, and Asleep."""
+    """A visit that may go on to the runtime: READY on the board. Raises as `identify`, Asleep, and Unavailable.
+
+    A sleeping runtime is roused by what a person does. A paused one takes the visit at once; of one that was stopped,
+    a page that is opened or connects again begins the boot.
+    """
     if is_closed(ask.uri):
         raise NotFound("There is nothing at this address.")
     visit = await identify(app, ask)
+    if not is_quiet(ask.method, ask.uri):
+        visit = await _rouse(app, ask, visit)
     if visit.view.phase is not Phase.READY:
         if ask.is_navigation:
             origin = app[SITE].workspace_origin(visit.place.slug)
             raise Away(f"{origin}{OWN}waking?to={in_query(safe_path(ask.uri) or '/')}")
         raise Asleep(visit)
+    return visit
+
+
+async def _rouse(app: web.Application, ask: Ask, visit: Visit) -> Visit:
+    runtime_id, phase = visit.place.id, visit.view.phase
+    app[ACTIVITY].touch(runtime_id, "its pages were used")
+    if phase is Phase.PAUSED or (phase is Phase.ASLEEP and (ask.is_navigation or ask.is_handshake)):
+        await app[WAKER].rouse(runtime_id, "its pages were opened" if ask.is_navigation else "its pages were used")
+        return replace(visit, view=app[BOARD].get(runtime_id))
     return visit
 
 

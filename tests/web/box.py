@@ -7,7 +7,7 @@ import secrets
 import socket
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Network
 from pathlib import Path
 
@@ -28,6 +28,7 @@ from clawloops.gateway.journal import Journal
 from clawloops.gateway.route import Directory
 from clawloops.model.account import Role, Session, SessionKind, User
 from clawloops.model.runtime import Phase, Runtime, View
+from clawloops.orchestrator.activity import Activity
 from clawloops.orchestrator.board import Board
 from clawloops.store import users
 from clawloops.store.db import Database, open_database
@@ -68,14 +69,23 @@ class Box:
     auth_port: int
     runtime_port: int
     woken: list[str] = field(default_factory=list)
+    roused: list[tuple[str, str]] = field(default_factory=list)
+    activity: Activity = field(default_factory=Activity)
     dashboard: web.AppRunner | None = None
+
+    async def rouse(self, runtime_id: str, why: str) -> None:
+        """Stands for the orchestrator: a paused runtime goes on, a stopped one begins to boot."""
+        self.roused.append((runtime_id, why))
+        view = self.board.get(runtime_id)
+        phase = {Phase.PAUSED: Phase.READY, Phase.ASLEEP: Phase.BOOT}.get(view.phase, view.phase)
+        self.board.put(replace(view, phase=phase))
 
     async def open_dashboard(self) -> None:
         """Serve the public listener."""
         app = dashboard_app(
             site=self.site, accounts=self.accounts, invitations=self.invitations, sessions=self.sessions,
             handover=self.handover, runtimes=self.runtimes, models=self.models, ledger=self.ledger, audit=self.audit,
-            board=self.board, runtime_port=self.runtime_port,
+            board=self.board, waker=self, activity=self.activity, runtime_port=self.runtime_port,
         )  # fmt: skip
         self.dashboard = await serve(app, self.site.port)
 
@@ -172,7 +182,10 @@ async def opened_box(folder: Path) -> AsyncIterator[Box]:
             models=models, ledger=Ledger(db, journal), audit=audit, journal=journal, directory=directory, http=http,
             auth_port=auth_port, runtime_port=runtime_port, woken=woken,
         )  # fmt: skip
-        auth = auth_app(site=site, accounts=accounts, sessions=sessions, runtimes=runtimes, board=board)
+        auth = auth_app(
+            site=site, accounts=accounts, sessions=sessions, runtimes=runtimes, board=board, waker=box,
+            activity=box.activity,
+        )  # fmt: skip
         await listen(stack, auth, auth_port)
         stack.push_async_callback(box.close_dashboard)
         await box.open_dashboard()

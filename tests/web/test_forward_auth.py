@@ -148,7 +148,43 @@ async def test_only_the_exact_host_of_this_runtime_counts(door: Door) -> None:
     assert (await door.ask([*door.told(), *door.told()[1:2], *door.signed_in])).status == 403
 
 
-@pytest.mark.parametrize("phase", [phase for phase in Phase if phase is not Phase.READY])
+async def test_a_visit_to_a_paused_runtime_goes_on_at_once(door: Door) -> None:
+    for headers in (door.navigates, []):
+        door.box.show(door.runtime, Phase.PAUSED, address="127.0.0.1")
+        assert (await door.ask(door.told(uri="/chat") + door.signed_in + headers)).status == 200
+    assert [runtime_id for runtime_id, _ in door.box.roused] == [door.runtime.id] * 2
+    assert door.box.activity.idle_ms(door.runtime.id) < 5000
+
+
+async def test_an_open_page_alone_wakes_nothing(door: Door) -> None:
+    for phase in (Phase.PAUSED, Phase.ASLEEP):
+        door.box.show(door.runtime, phase, address="127.0.0.1")
+        for uri in ("/sw.js?v=1", "/favicon.svg", "/api/users/91ea921e-40cd/avatar?v=17"):
+            assert (await door.ask(door.told(uri=uri) + door.signed_in)).status == 503, uri
+    assert (await door.ask(door.told(uri="/assets/late.js") + door.signed_in)).status == 503
+    assert door.box.roused == [] and door.box.activity.what(door.runtime.id) != ""
+
+
+async def test_opening_the_page_of_a_stopped_sleeper_begins_its_boot(door: Door) -> None:
+    door.box.show(door.runtime, Phase.ASLEEP)
+    page = await door.ask(door.told(uri="/x") + door.signed_in + door.navigates)
+    assert (page.status, page.headers["Location"]) == (302, f"{door.origin}/.clawloops/waking?to=/x")
+    assert len(door.box.roused) == 1
+
+
+@pytest.mark.attacks
+async def test_nobody_else_wakes_a_sleeping_runtime(door: Door) -> None:
+    ben = await door.box.member("ben")
+    theirs, _ = await door.box.inside(ben, await door.box.workspace(ben))
+    for phase in (Phase.PAUSED, Phase.ASLEEP):
+        door.box.show(door.runtime, phase, address="127.0.0.1")
+        for cookie in ([], [("Cookie", f"{cookies.WORKSPACE}={theirs}")], [("Cookie", f"{cookies.WORKSPACE}=x")]):
+            await door.ask(door.told(uri="/chat") + cookie + door.navigates)
+            await door.ask(door.told(uri="/chat", method="POST") + cookie)
+    assert door.box.roused == []
+
+
+@pytest.mark.parametrize("phase", [phase for phase in Phase if phase not in (Phase.READY, Phase.PAUSED)])
 async def test_nobody_passes_before_openclaw_is_ready(door: Door, phase: Phase) -> None:
     door.box.show(door.runtime, phase, address="127.0.0.1")
     page = await door.ask(door.told(uri="/x") + door.signed_in + door.navigates)
