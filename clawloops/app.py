@@ -35,6 +35,7 @@ from clawloops.log import redactor
 from clawloops.orchestrator import admission, probe
 from clawloops.orchestrator.admission import Gate
 from clawloops.orchestrator.ask import Control, control_session
+from clawloops.orchestrator.board import Board
 from clawloops.orchestrator.loop import Orchestrator
 from clawloops.orchestrator.sleep import Rules
 from clawloops.runtimes.client import Engine
@@ -85,9 +86,10 @@ def setup_links(db: Database, settings: Settings) -> Invitations:
     return Invitations(db, Accounts(db, Sessions(db), audit), audit, origin=settings.origin)
 
 
-async def serve(settings: Settings) -> None:
+async def serve(settings: Settings, *, board: Board | None = None) -> None:
     """Wait to be the only one on this data, then run every part until SIGTERM or SIGINT.
 
+    `board`: what the loop writes its findings to, when somebody else reads along.
     Raises SetupError when start-up cannot go on.
     """
     stopping = asyncio.Event()
@@ -97,7 +99,7 @@ async def serve(settings: Settings) -> None:
         if not await _lead(settings, stack, stopping):
             log.info("stopped before this one could lead")
             return
-        await _build(settings, stack, stopping)
+        await _build(settings, stack, stopping, board or Board())
         gc.collect()
         gc.freeze()
         log.info("ClawLoops is ready at %s", settings.origin)
@@ -134,7 +136,7 @@ def _end_at_once(reason: str) -> None:
     os._exit(os.EX_TEMPFAIL)
 
 
-async def _build(settings: Settings, stack: AsyncExitStack, stopping: asyncio.Event) -> None:
+async def _build(settings: Settings, stack: AsyncExitStack, stopping: asyncio.Event, board: Board) -> None:
     for folder in ("journal", "runtimes", "backups"):
         (settings.data / folder).mkdir(mode=0o755 if folder == "runtimes" else 0o700, parents=True, exist_ok=True)
     sealer = Sealer(load_master(settings.data / "keys" / "master.key"), install_id=settings.install_id)
@@ -167,6 +169,7 @@ async def _build(settings: Settings, stack: AsyncExitStack, stopping: asyncio.Ev
         control=Control(asking),
         rules=Rules(int(settings.pause_after_minutes * 60_000), int(settings.stop_after_minutes * 60_000)),
         gate=Gate(lambda: admission.look(settings.data), slots=settings.boots_at_once or admission.at_once()),
+        board=board,
     )
     runtimes = Runtimes(db, audit, pool=settings.runtime_pool, wake=orchestrator.wake)
     models = Models(
@@ -201,6 +204,7 @@ async def _build(settings: Settings, stack: AsyncExitStack, stopping: asyncio.Ev
         board=orchestrator.board,
         waker=orchestrator,
         activity=orchestrator.activity,
+        host=orchestrator,
     )
     auth = auth_app(
         site=_site(settings),
@@ -300,6 +304,8 @@ def _site(settings: Settings) -> Site:
         ca_file=ca if ca.exists() else None,
         has_ollama=bool(settings.ollama_url),
         has_litellm=bool(settings.litellm_url),
+        memory_mb=settings.runtime_memory_mb,
+        cpus=settings.runtime_cpus,
     )
 
 
