@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -21,7 +21,9 @@ from clawloops.control.runtimes import Runtimes
 from clawloops.control.sessions import Sessions
 from clawloops.errors import ClawLoopsError
 from clawloops.model.account import Session, User
+from clawloops.model.runtime import Limits, Size, limits
 from clawloops.orchestrator.activity import Activity
+from clawloops.orchestrator.admission import Gate
 from clawloops.orchestrator.board import Board
 
 _LABEL = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
@@ -39,11 +41,16 @@ class Site:
     ca_file: Path | None  # this box's own certificate authority, offered for download; None with other certificates
     has_ollama: bool
     has_litellm: bool
+    memory_mb: int  # limits of a medium workspace
+    cpus: float
 
     @property
     def authority(self) -> str:
         """The dashboard's host as browsers send it in `Host`: with the port where it is unusual."""
         return self.origin.split("://", 1)[1]
+
+    def limits_of(self, size: Size) -> Limits:
+        return limits(size, memory_mb=self.memory_mb, cpus=self.cpus)
 
     def workspace_host(self, slug: str) -> str:
         return f"{slug}.ws.{self.authority}"
@@ -65,6 +72,27 @@ class Waker(Protocol):
         """End a runtime's sleep: a paused one goes on before this returns. Raises Unavailable."""
 
 
+class Stranger(Protocol):
+    """Something in Docker that carries our names or labels and is not ours."""
+
+    @property
+    def kind(self) -> str: ...
+    @property
+    def name(self) -> str: ...
+    @property
+    def why(self) -> str:
+        """A sentence for an administrator."""
+
+
+class Host(Protocol):
+    """The part of the orchestrator that tells of the box as a whole."""
+
+    @property
+    def gate(self) -> Gate: ...
+    @property
+    def strangers(self) -> Sequence[Stranger]: ...
+
+
 SITE: web.AppKey[Site] = web.AppKey("site", Site)
 ACCOUNTS: web.AppKey[Accounts] = web.AppKey("accounts", Accounts)
 INVITATIONS: web.AppKey[Invitations] = web.AppKey("invitations", Invitations)
@@ -76,6 +104,7 @@ LEDGER: web.AppKey[Ledger] = web.AppKey("ledger", Ledger)
 AUDIT: web.AppKey[Audit] = web.AppKey("audit", Audit)
 BOARD: web.AppKey[Board] = web.AppKey("board", Board)
 WAKER: web.AppKey[Waker] = web.AppKey("waker", Waker)
+HOST: web.AppKey[Host] = web.AppKey("host", Host)
 ACTIVITY: web.AppKey[Activity] = web.AppKey("activity", Activity)
 
 UPSTREAM: web.AppKey[ClientSession] = web.AppKey("upstream", ClientSession)

@@ -17,10 +17,16 @@ RETRY_MS = 1000
 
 
 async def stream(
-    request: web.Request, session: Session, runtime_id: str, part: Callable[[], Awaitable[tuple[object, str]]]
+    request: web.Request,
+    session: Session,
+    runtime_id: str,
+    part: Callable[[], Awaitable[tuple[object, str]]],
+    *,
+    every_s: float = HEARTBEAT_S,
 ) -> web.StreamResponse:
     """Send `part` (what it shows, and its HTML) now and at each change, until the session or the process ends.
 
+    `every_s`: how often it is looked at when nothing is told, for what changes without being told.
     After `ended` the browser loads the page anew, which then says why; after a mere cut it comes back by itself.
     """
     async with request.app[WATCHES].open(request.app, session, runtime_id) as watch:
@@ -35,7 +41,7 @@ async def stream(
             state, text = await part()
             await reply.write(_event("part", text) if state != shown else b": still here\n\n")
             shown = state
-            await watch.news(within_s=HEARTBEAT_S)
+            await watch.news(within_s=every_s)
     return reply
 
 

@@ -18,6 +18,7 @@ from clawloops.web import cookies
 from clawloops.web.addresses import OWN
 from clawloops.web.context import COOKIES, NONCE, REFUSED, SENT, SITE, SLUG, USER
 from clawloops.web.files import FILES
+from clawloops.web.states import sentence
 
 TEMPLATES: web.AppKey[jinja2.Environment] = web.AppKey("templates", jinja2.Environment)
 SECRET_FIELDS = frozenset({"password", "key", "csrf"})
@@ -59,7 +60,9 @@ def load_templates(folder: Path) -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(number=number, duration=duration, day=day, within=within)
+    environment.filters.update(
+        number=number, duration=duration, day=day, within=within, moment=moment, iso=iso, sentence=sentence
+    )
     return environment
 
 
@@ -120,6 +123,17 @@ def day(instant: int) -> str:
     """A Unix ms instant as a date (UTC): 29 Nov 2025"""
     moment = datetime.fromtimestamp(instant / 1000, UTC)
     return f"{moment.day} {moment:%b %Y}"
+
+
+def moment(instant: int) -> str:
+    """A Unix ms instant to the minute (UTC): 29 Nov, 14:05 UTC"""
+    at = datetime.fromtimestamp(instant / 1000, UTC)
+    return f"{at.day} {at:%b, %H:%M} UTC"
+
+
+def iso(instant: int) -> str:
+    """A Unix ms instant as the `datetime` attribute of HTML wants it: 2025-11-29T14:05:07Z"""
+    return f"{datetime.fromtimestamp(instant / 1000, UTC):%Y-%m-%dT%H:%M:%SZ}"
 
 
 def within(instant: int) -> str:

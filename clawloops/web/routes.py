@@ -22,6 +22,7 @@ from clawloops.errors import BadInput, Forbidden, NotSignedIn, TooManyAttempts
 from clawloops.orchestrator.activity import Activity
 from clawloops.orchestrator.board import Board
 from clawloops.web import (
+    box,
     context,
     files,
     forward_auth,
@@ -31,11 +32,12 @@ from clawloops.web import (
     members,
     middleware,
     models,
+    opening,
     sign_in,
     waking,
     workspace,
 )
-from clawloops.web.context import REFUSED, USER, Site, Waker
+from clawloops.web.context import REFUSED, USER, Host, Site, Waker
 from clawloops.web.errors import status_of
 from clawloops.web.pages import TEMPLATES, load_templates
 from clawloops.web.relay import runtime_session
@@ -77,12 +79,17 @@ DASHBOARD = (
     Route("POST", "/join/{token}", sign_in.join, For.ANYBODY, again=sign_in.show_join),
     Route("GET", "/", home.show, For.MEMBER),
     Route("GET", "/live", home.live, For.MEMBER),
+    Route("GET", "/workspace/opening", opening.show, For.MEMBER),
+    Route("GET", "/workspace/opening/live", opening.live, For.MEMBER),
+    Route("POST", "/workspace/open", opening.open_, For.MEMBER),
     Route("GET", "/workspace", workspace.show, For.MEMBER),
     Route("GET", "/workspace/live", workspace.live, For.MEMBER),
-    Route("POST", "/workspace/open", workspace.open_, For.MEMBER),
+    Route("GET", "/workspace/history", workspace.history, For.MEMBER),
     Route("POST", "/workspace/start", workspace.start, For.MEMBER),
     Route("POST", "/workspace/stop", workspace.stop, For.MEMBER),
+    Route("POST", "/workspace/restart", workspace.restart, For.MEMBER),
     Route("POST", "/workspace/delete", workspace.delete, For.MEMBER),
+    Route("POST", "/workspace/settings", workspace.settle, For.MEMBER),
     Route("GET", "/handover", handover.give, For.MEMBER),
     Route("GET", "/models", models.show, For.ADMIN),
     Route("POST", "/models", models.add, For.ADMIN, again=models.show),
@@ -93,6 +100,15 @@ DASHBOARD = (
     Route("POST", "/members/invitations/{id}/withdraw", members.withdraw, For.ADMIN),
     Route("POST", "/members/{id}/disable", members.disable, For.ADMIN),
     Route("POST", "/members/{id}/enable", members.enable, For.ADMIN),
+    Route("GET", "/box", box.show, For.ADMIN),
+    Route("GET", "/box/live", box.live, For.ADMIN),
+    Route("GET", "/box/workspaces/{id}", workspace.show, For.ADMIN),
+    Route("GET", "/box/workspaces/{id}/live", workspace.live, For.ADMIN),
+    Route("GET", "/box/workspaces/{id}/history", workspace.history, For.ADMIN),
+    Route("POST", "/box/workspaces/{id}/start", workspace.start, For.ADMIN),
+    Route("POST", "/box/workspaces/{id}/stop", workspace.stop, For.ADMIN),
+    Route("POST", "/box/workspaces/{id}/restart", workspace.restart, For.ADMIN),
+    Route("POST", "/box/workspaces/{id}/settings", workspace.settle, For.ADMIN),
 )
 
 WORKSPACE = (
@@ -124,6 +140,7 @@ def dashboard_app(
     board: Board,
     waker: Waker,
     activity: Activity,
+    host: Host,
     templates: Path = TEMPLATE_FOLDER,
     runtime_port: int = OPENCLAW_PORT,
 ) -> web.Application:
@@ -139,6 +156,7 @@ def dashboard_app(
         app[context.MODELS] = models
         app[context.LEDGER] = ledger
         app[context.AUDIT] = audit
+        app[context.HOST] = host
         app[context.RUNTIME_PORT] = runtime_port
         app[PLACES], app[WATCHES], app[TEMPLATES], app[files.FILES] = places, watches, environment, own_files
         return app

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from clawloops.model.runtime import STEPS, Phase, Runtime, View, Want
+from clawloops.model.runtime import STEPS, Limits, Phase, Policy, Runtime, Size, Sleep, View, Want
 
 _STAGES = {
     Phase.NETWORK: ("Private network", "Closed to everybody else"),
@@ -12,6 +12,8 @@ _STAGES = {
     Phase.BOOT: ("OpenClaw starts", "Usually about ten seconds"),
     Phase.READY: ("Ready", "You are let in automatically"),
 }
+_SLEEPS = (Phase.PAUSED, Phase.ASLEEP)
+_RESTING = (Phase.ABSENT, Phase.STOPPED, Phase.STOPPING, *_SLEEPS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +21,7 @@ class State:
     word: str
     tone: str  # ok, busy, off or bad
     text: str
+    why: str = ""  # why it is awake, asleep or stopped
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,53 +33,70 @@ class Stage:
 
 
 def state_of(runtime: Runtime | None, view: View) -> State:
-    """One word, one tone, one sentence. A fresh wish counts before Docker has followed it."""
+    """One word, one tone, one sentence, and why. A fresh wish counts before Docker has followed it."""
     if runtime is None:
         return State("Not made yet", "off", "Your own OpenClaw, in its own container. The first start takes a moment.")
     if view.phase is Phase.UNKNOWN:
-        return State("Unknown", "bad", _sentence(view.reason) or "Docker does not answer right now.")
+        return State("Unknown", "bad", sentence(view.reason) or "Docker does not answer right now.")
+    if view.phase is Phase.WORKING:
+        after = " It goes on by itself when that is done." if runtime.want is Want.RUNNING else ""
+        return State("Working", "busy", f"{sentence(view.reason)}{after}")
     match runtime.want:
         case Want.RUNNING:
-            return _opening(view)
+            return _opening(runtime, view)
         case Want.STOPPED:
+            why = sentence(runtime.sleep_why)
             if view.phase in (Phase.STOPPED, Phase.ABSENT):
-                return State("Stopped", "off", "Your files are kept. It starts again when you open it.")
-            return State("Stopping", "busy", "A turn that is under way may finish first.")
+                return State("Stopped", "off", "Its files are kept. It starts again when it is opened.", why)
+            return State("Stopping", "busy", "A turn that is under way may finish first.", why)
         case Want.GONE:
             if view.phase is Phase.ABSENT:
-                return State("Container deleted", "off", "Your files are kept. Opening makes a new container for them.")
-            return State("Deleting container", "busy", "Your files are kept.")
+                return State("Container deleted", "off", "Its files are kept. Opening makes a new container for them.")
+            return State("Deleting container", "busy", "Its files are kept.")
 
 
-def _opening(view: View) -> State:
+def _opening(runtime: Runtime, view: View) -> State:
+    asleep = runtime.sleep is not Sleep.AWAKE
     match view.phase:
         case Phase.READY:
-            return State("Ready", "ok", "OpenClaw is running.")
+            return State("Ready", "ok", "OpenClaw is running.", sentence(view.why))
+        case Phase.PAUSED if asleep:
+            return State("Asleep", "off", "It opens at once.", sentence(runtime.sleep_why))
+        case Phase.ASLEEP if asleep:
+            return State("Asleep", "off", "It starts when it is opened.", sentence(runtime.sleep_why))
+        case Phase.PAUSED | Phase.ASLEEP:
+            return State("Waking", "busy", "It is being woken.", sentence(runtime.sleep_why))
+        case Phase.QUEUED:
+            return State("Waiting", "busy", f"{_place(view)}: {view.reason or 'others are starting first'}.")
         case Phase.DEGRADED:
-            return State("Needs attention", "bad", _sentence(view.reason) or "It could not be started.")
+            return State("Needs attention", "bad", sentence(view.reason) or "It could not be started.")
         case Phase.BOOT:
-            return State("Starting", "busy", "OpenClaw is starting in its container.")
+            return State("Starting", "busy", "OpenClaw is starting in its container.", sentence(view.why))
         case Phase.CONTAINER:
             return State("Starting", "busy", "The container is being made.")
         case Phase.NETWORK:
             return State("Starting", "busy", "The private network is being made.")
         case _:
-            return State("Starting", "busy", "Your wish is noted; the box is about to begin.")
+            return State("Starting", "busy", "The wish is noted; the box is about to begin.")
 
 
 def stages_of(runtime: Runtime, view: View, *, now: int) -> list[Stage]:
     """The progress list: finished stages with their length, the one under way with its elapsed time.
 
-    A wish that the loop has not taken up yet is under way as well, with no time of its own.
+    A wish that the loop has not taken up yet is under way as well, with no time of its own. Who waits for a turn has a
+    network and a container already.
     """
-    wished = runtime.want is Want.RUNNING and view.phase in (Phase.ABSENT, Phase.STOPPED, Phase.STOPPING)
+    wished = runtime.want is Want.RUNNING and view.phase in _RESTING
+    queued = view.phase is Phase.QUEUED
     took = dict(view.steps)
-    reached = STEPS.index(view.phase) if view.phase in STEPS else -1
+    at = Phase.BOOT if queued else view.phase
+    reached = STEPS.index(at) if at in STEPS else -1
     stages = []
     for index, phase in enumerate(STEPS):
         name, note = _STAGES[phase]
-        if phase is view.phase is not Phase.READY:
-            stages.append(Stage(name, note, "now", max(0, now - view.since) if view.since else 0))
+        if phase is at is not Phase.READY:
+            elapsed = max(0, now - view.since) if view.since else 0
+            stages.append(Stage(name, _place(view) if queued else note, "now", elapsed))
         elif index == 0 and wished:
             stages.append(Stage(name, note, "now", None))
         elif index <= reached:
@@ -86,6 +106,51 @@ def stages_of(runtime: Runtime, view: View, *, now: int) -> list[Stage]:
     return stages
 
 
-def _sentence(text: str) -> str:
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """One way to answer a question of the settings."""
+
+    value: str
+    name: str
+    text: str
+
+
+POLICIES = (
+    Choice(Policy.ALWAYS_ON, "Always on", "Never sleeps. For somebody who is reached by messages all the time."),
+    Choice(Policy.PAUSE, "Pause only", "Sleeps in memory when nobody uses it, and opens at once."),
+    Choice(Policy.STOP, "Pause, then stop", "Sleeps in memory first; later it gives its memory back, and then starts."),
+)
+
+
+def size_name(size: Size) -> str:
+    return {Size.SMALL: "Small", Size.MEDIUM: "Medium", Size.LARGE: "Large"}[size]
+
+
+def policy_name(policy: Policy) -> str:
+    return next(each.name for each in POLICIES if each.value == policy)
+
+
+def size_text(limits: Limits) -> str:
+    """2 GiB of memory, 2 cores"""
+    memory = f"{limits.memory_mb / 1024:.1f}".removesuffix(".0")
+    cores = f"{limits.cpus:.1f}".removesuffix(".0")
+    return f"{memory} GiB of memory, {cores} core{'' if cores == '1' else 's'}"
+
+
+def _place(view: View) -> str:
+    if view.place is None:
+        return "Waiting to start"
+    place, of = view.place
+    return "Next to start" if of == 1 else f"{_ordinal(place)} of {of} waiting to start"
+
+
+def _ordinal(number: int) -> str:
+    if number % 100 in (11, 12, 13):
+        return f"{number}th"
+    return f"{number}{ {1: 'st', 2: 'nd', 3: 'rd'}.get(number % 10, 'th') }"
+
+
+def sentence(text: str) -> str:
+    """Text as a sentence: a capital first, a full stop last."""
     text = text.strip()
     return f"{text[:1].upper()}{text[1:]}{'' if text.endswith(('.', '!', '?')) else '.'}" if text else ""

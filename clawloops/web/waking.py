@@ -5,13 +5,13 @@ from __future__ import annotations
 from aiohttp import web
 
 from clawloops.errors import Forbidden, NotFound
-from clawloops.model.runtime import Runtime, Want
+from clawloops.model.runtime import Phase, Runtime, Sleep, Want
 from clawloops.web.addresses import safe_path
-from clawloops.web.context import RUNTIMES
+from clawloops.web.context import BOARD, RUNTIMES, WAKER
 from clawloops.web.live import stream
+from clawloops.web.opening import progress
 from clawloops.web.pages import render, render_part
 from clawloops.web.visit import Ask, Away, Visit, admit, identify
-from clawloops.web.workspace import progress
 
 
 def _ask(request: web.Request) -> Ask:
@@ -36,6 +36,7 @@ async def show(request: web.Request) -> web.Response:
     runtime = await _runtime(request, visit)
     if runtime.want is Want.STOPPED:
         runtime = await request.app[RUNTIMES].wish(runtime.id, Want.RUNNING, by=visit.user)
+    runtime = await _wake(request, visit, runtime)
     values = progress(request, runtime, onward=onward)
     if values["go"] is not None:
         raise Away(onward, status=303)
@@ -48,7 +49,7 @@ async def live(request: web.Request) -> web.StreamResponse:
     await _runtime(request, visit)
 
     async def part() -> tuple[object, str]:
-        runtime = await _runtime(request, visit)
+        runtime = await _wake(request, visit, await _runtime(request, visit))
         values = progress(request, runtime, onward=onward)
         return (runtime, values["view"]), render_part(request, "partials/progress.html", **values)
 
@@ -58,6 +59,15 @@ async def live(request: web.Request) -> web.StreamResponse:
 async def closed(request: web.Request) -> web.Response:
     """Our own paths and OpenClaw's admin calls on a workspace's host, for anything that is not in the URL table."""
     raise NotFound("There is nothing at this address.")
+
+
+async def _wake(request: web.Request, visit: Visit, runtime: Runtime) -> Runtime:
+    """End its sleep: somebody stands at the door. While its workspace is worked on, that comes first."""
+    sleeps = request.app[BOARD].get(runtime.id).phase in (Phase.PAUSED, Phase.ASLEEP)
+    if runtime.want is not Want.RUNNING or runtime.sleep is Sleep.AWAKE or not sleeps:
+        return runtime
+    await request.app[WAKER].rouse(runtime.id, "its pages were opened")
+    return await _runtime(request, visit)
 
 
 async def _runtime(request: web.Request, visit: Visit) -> Runtime:

@@ -1,49 +1,67 @@
-"""My workspace: wishes about it, and the page that shows how far it is until it can be entered."""
+"""The page of one workspace: its state and why, wishes, settings and history. For its member, and for admins."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeVar
 
 from aiohttp import web
 
-from clawloops.clock import now_ms
-from clawloops.model.runtime import Phase, Runtime, Want
-from clawloops.web.context import BOARD, RUNTIMES, SESSION, SITE, USER
+from clawloops.errors import BadInput, NotFound
+from clawloops.model.runtime import Policy, Runtime, Size, Want
+from clawloops.model.workspace import Happening
+from clawloops.web.addresses import safe_path
+from clawloops.web.context import ACCOUNTS, BOARD, RUNTIMES, SENT, SESSION, SITE, USER
 from clawloops.web.live import stream
 from clawloops.web.pages import render, render_part
-from clawloops.web.states import stages_of, state_of
+from clawloops.web.states import POLICIES, policy_name, size_name, size_text, state_of
+
+OFTEN_S = 3.0  # how often what no bus tells of is looked for: the progress of work on the workspace
+SHORT = 12
+
+E = TypeVar("E", Policy, Size)
 
 
 async def show(request: web.Request) -> web.Response:
-    runtime = await request.app[RUNTIMES].of_owner(request[USER].id)
-    if runtime is None:
-        raise web.HTTPSeeOther("/")
-    if request.app[BOARD].get(runtime.id).phase is Phase.READY and runtime.want is Want.RUNNING:
-        raise web.HTTPSeeOther(request.app[SITE].workspace_origin(runtime.slug) + "/")
-    return render(request, "workspace.html", **progress(request, runtime, onward="/"))
+    try:
+        runtime = await chosen(request)
+    except NotFound:
+        if "id" in request.match_info:
+            raise
+        raise web.HTTPSeeOther("/") from None  # it is made by opening it
+    return render(request, "workspace.html", **await _state(request, runtime), **_settings(request, runtime))
 
 
 async def live(request: web.Request) -> web.StreamResponse:
-    runtime = await request.app[RUNTIMES].of_owner(request[USER].id)
-    if runtime is None:
-        raise web.HTTPNoContent
+    runtime = await chosen(request)
 
     async def part() -> tuple[object, str]:
-        now = await request.app[RUNTIMES].of_owner(request[USER].id) or runtime
-        values = progress(request, now, onward="/")
-        return (now, values["view"]), render_part(request, "partials/progress.html", **values)
+        values = await _state(request, await chosen(request))
+        return (values["runtime"], values["view"], values["lines"]), render_part(
+            request, "partials/runtime.html", **values
+        )
 
-    return await stream(request, request[SESSION], runtime.id, part)
+    return await stream(request, request[SESSION], runtime.id, part, every_s=OFTEN_S)
 
 
-async def open_(request: web.Request) -> web.Response:
-    await request.app[RUNTIMES].open(request[USER])
-    raise web.HTTPSeeOther("/workspace")
+async def history(request: web.Request) -> web.Response:
+    """The older part of the history, a page at a time."""
+    runtime = await chosen(request)
+    before = request.query.get("before", "")
+    lines = await request.app[RUNTIMES].history(
+        runtime.id, by=request[USER], before=int(before) if before.isdecimal() and len(before) < 19 else None
+    )
+    return render(
+        request, "history.html", runtime=runtime, lines=lines, owner=_owner(request, runtime), base=_base(request)
+    )
 
 
 async def start(request: web.Request) -> web.Response:
-    await request.app[RUNTIMES].open(request[USER])
-    raise web.HTTPSeeOther("/")
+    """Make it run, without entering it."""
+    if "id" in request.match_info:
+        await request.app[RUNTIMES].wish(request.match_info["id"], Want.RUNNING, by=request[USER])
+    else:
+        await request.app[RUNTIMES].open(request[USER])
+    raise back(request)
 
 
 async def stop(request: web.Request) -> web.Response:
@@ -55,21 +73,94 @@ async def delete(request: web.Request) -> web.Response:
     return await _wish(request, Want.GONE)
 
 
+async def restart(request: web.Request) -> web.Response:
+    await request.app[RUNTIMES].restart((await chosen(request)).id, by=request[USER])
+    raise back(request)
+
+
+async def settle(request: web.Request) -> web.Response:
+    """Change what the form holds. A box that is not ticked is not sent: it counts where the policy is."""
+    sent = request[SENT]
+    runtime = await chosen(request)
+    await request.app[RUNTIMES].settings(
+        runtime.id,
+        by=request[USER],
+        policy=_one_of(Policy, sent.get("policy"), "policy"),
+        sleeps_despite_polling="sleeps_despite_polling" in sent if "policy" in sent else None,
+        size=_one_of(Size, sent.get("size"), "size"),
+        pin=sent["pin"].strip() if "pin" in sent else None,
+    )
+    raise back(request)
+
+
+async def chosen(request: web.Request) -> Runtime:
+    """The workspace that the address names; one's own where it names none. Raises NotFound."""
+    runtimes, user = request.app[RUNTIMES], request[USER]
+    if "id" in request.match_info:
+        return await runtimes.get(request.match_info["id"], by=user)
+    runtime = await runtimes.of_owner(user.id)
+    if runtime is None:
+        raise NotFound("You have no workspace yet. Open it from the first page.")
+    return runtime
+
+
+def back(request: web.Request) -> web.HTTPSeeOther:
+    """To the page that the form stood on."""
+    return web.HTTPSeeOther(safe_path(request[SENT].get("back")) or _home(request))
+
+
 async def _wish(request: web.Request, want: Want) -> web.Response:
-    runtime = await request.app[RUNTIMES].of_owner(request[USER].id)
-    if runtime is not None:
-        await request.app[RUNTIMES].wish(runtime.id, want, by=request[USER])
-    raise web.HTTPSeeOther("/")
+    try:
+        runtime = await chosen(request)
+    except NotFound:
+        raise back(request) from None
+    await request.app[RUNTIMES].wish(runtime.id, want, by=request[USER])
+    raise back(request)
 
 
-def progress(request: web.Request, runtime: Runtime, *, onward: str) -> dict[str, Any]:
-    """What `partials/progress.html` shows. `onward`: the path on the workspace's host to go to when it is ready."""
+async def _state(request: web.Request, runtime: Runtime) -> dict[str, Any]:
+    """What `partials/runtime.html` shows."""
     view = request.app[BOARD].get(runtime.id)
-    ready = view.phase is Phase.READY and runtime.want is Want.RUNNING
+    lines: list[Happening] = await request.app[RUNTIMES].history(runtime.id, by=request[USER], limit=SHORT)
     return {
         "runtime": runtime,
         "view": view,
         "state": state_of(runtime, view),
-        "stages": stages_of(runtime, view, now=now_ms()),
-        "go": request.app[SITE].workspace_origin(runtime.slug) + onward if ready else None,
+        "lines": lines,
+        "is_all": len(lines) < SHORT,
+        "mine": runtime.owner == request[USER].id,
+        "owner": _owner(request, runtime),
+        "base": _base(request),
+        "address": request.app[SITE].workspace_host(runtime.slug),
     }
+
+
+def _settings(request: web.Request, runtime: Runtime) -> dict[str, Any]:
+    site = request.app[SITE]
+    return {
+        "policies": POLICIES,
+        "policy": policy_name(runtime.policy),
+        "sizes": [(each.value, size_name(each), size_text(site.limits_of(each))) for each in Size],
+        "size": f"{size_name(runtime.size)}: {size_text(site.limits_of(runtime.size))}",
+    }
+
+
+def _base(request: web.Request) -> str:
+    return f"/box/workspaces/{request.match_info['id']}" if "id" in request.match_info else "/workspace"
+
+
+def _home(request: web.Request) -> str:
+    return _base(request) if "id" in request.match_info else "/"
+
+
+def _owner(request: web.Request, runtime: Runtime) -> str:
+    return request.app[ACCOUNTS].get(runtime.owner).name
+
+
+def _one_of(kind: type[E], value: str | None, field: str) -> E | None:
+    if value is None:
+        return None
+    try:
+        return kind(value)
+    except ValueError:
+        raise BadInput("Choose one of the list.", field=field) from None

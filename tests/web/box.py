@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import secrets
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Network
@@ -29,13 +29,15 @@ from clawloops.gateway.route import Directory
 from clawloops.model.account import Role, Session, SessionKind, User
 from clawloops.model.runtime import Phase, Runtime, View
 from clawloops.orchestrator.activity import Activity
+from clawloops.orchestrator.admission import Box as Room
+from clawloops.orchestrator.admission import Gate
 from clawloops.orchestrator.board import Board
 from clawloops.store import users
 from clawloops.store.db import Database, open_database
 from clawloops.store.migrate import migrate
 from clawloops.store.seal import Sealer
 from clawloops.web import cookies
-from clawloops.web.context import Site
+from clawloops.web.context import Site, Stranger
 from clawloops.web.routes import auth_app, dashboard_app
 
 BASE = "clawloops.localhost"
@@ -71,6 +73,8 @@ class Box:
     woken: list[str] = field(default_factory=list)
     roused: list[tuple[str, str]] = field(default_factory=list)
     activity: Activity = field(default_factory=Activity)
+    gate: Gate = field(default_factory=lambda: Gate(lambda: Room(memory_mb=9000, disk_mb=80_000, swap_mb=0), slots=1))
+    strangers: Sequence[Stranger] = ()
     dashboard: web.AppRunner | None = None
 
     async def rouse(self, runtime_id: str, why: str) -> None:
@@ -85,7 +89,7 @@ class Box:
         app = dashboard_app(
             site=self.site, accounts=self.accounts, invitations=self.invitations, sessions=self.sessions,
             handover=self.handover, runtimes=self.runtimes, models=self.models, ledger=self.ledger, audit=self.audit,
-            board=self.board, waker=self, activity=self.activity, runtime_port=self.runtime_port,
+            board=self.board, waker=self, activity=self.activity, host=self, runtime_port=self.runtime_port,
         )  # fmt: skip
         self.dashboard = await serve(app, self.site.port)
 
@@ -162,6 +166,7 @@ async def opened_box(folder: Path) -> AsyncIterator[Box]:
         site = Site(
             origin=f"http://{BASE}:{port}", base=BASE, scheme="http", port=port, secure=False,
             ca_file=ca_file, has_ollama=True, has_litellm=True,
+            memory_mb=2048, cpus=2.0,
         )  # fmt: skip
         http = await stack.enter_async_context(
             aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar(), auto_decompress=True)

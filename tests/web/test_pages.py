@@ -74,7 +74,7 @@ async def test_without_a_session_a_page_leads_to_sign_in_and_a_program_gets_401(
 
 async def test_members_do_not_see_the_pages_of_admins(box: Box) -> None:
     token, _ = await box.signed_in(await box.member("mia"))
-    for path in ("/models", "/members"):
+    for path in ("/models", "/members", "/box"):
         assert (await box.page(path, token)).status == 403
     home = await (await box.page("/", token)).text()
     assert "/members" not in home and "Get started" not in home
@@ -130,16 +130,16 @@ async def test_a_backend_that_does_not_answer_is_told_beside_its_field_and_the_k
 async def test_opening_shows_progress_and_then_leads_to_the_workspace(box: Box) -> None:
     mia = await box.member("mia")
     token, _ = await box.signed_in(mia)
-    assert (await box.send("/workspace/open", token)).headers["Location"] == "/workspace"
+    assert (await box.send("/workspace/open", token)).headers["Location"] == "/workspace/opening"
     runtime = await box.runtimes.of_owner(mia.id)
     assert runtime is not None and runtime.want is Want.RUNNING and box.woken == [runtime.id]
     box.show(runtime, Phase.BOOT)
-    page = await (await box.page("/workspace", token)).text()
+    page = await (await box.page("/workspace/opening", token)).text()
     assert 'data-phase="boot"' in page and "data-running" in page
     box.show(runtime, Phase.DEGRADED, reason="the image is missing")
-    assert "The image is missing." in await (await box.page("/workspace", token)).text()
+    assert "The image is missing." in await (await box.page("/workspace/opening", token)).text()
     box.show(runtime, Phase.READY, address="127.0.0.1")
-    ready = await box.page("/workspace", token)
+    ready = await box.page("/workspace/opening", token)
     assert ready.headers["Location"] == f"http://{runtime.slug}.ws.{box.site.authority}/"
     assert (await box.send("/workspace/stop", token)).status == 303
     assert (await box.send("/workspace/delete", token)).status == 303

@@ -45,6 +45,7 @@ function show(part, html) {
 
 function ready(part) {
   part.dataset.shownAt = String(performance.now());
+  localise(part);
   const go = part.querySelector("[data-go]");
   if (go) location.replace(go.dataset.go);
 }
@@ -100,3 +101,15 @@ addEventListener("pageshow", (event) => {
     if (button.dataset.before) button.textContent = button.dataset.before;
   }
 });
+
+// Times come in UTC, and are shown in the time zone of whoever reads them.
+function localise(part) {
+  for (const each of part.querySelectorAll("time[data-at]")) {
+    const at = new Date(Number(each.dataset.at));
+    const today = at.toDateString() === new Date().toDateString();
+    each.textContent = at.toLocaleString([], today ? { hour: "2-digit", minute: "2-digit", second: "2-digit" }
+      : { day: "numeric", month: "short", hour: "2-digit", minute: "2-digit" });
+    each.title = at.toLocaleString();
+  }
+}
+localise(document);

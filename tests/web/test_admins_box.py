@@ -1,0 +1,67 @@
+"""The box as admins see it: what is left, who waits, every workspace, and strangers that nobody touches."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+
+from clawloops.model.account import Role
+from clawloops.model.runtime import Phase, View
+from clawloops.web import cookies
+from tests.web.box import Box
+
+
+@dataclass(frozen=True)
+class Found:
+    kind: str
+    name: str
+    why: str
+
+
+async def test_it_shows_what_is_left_and_every_workspace_with_its_reason(box: Box) -> None:
+    token, _ = await box.signed_in(await box.member("olga", Role.OWNER))
+    mia = await box.workspace(await box.member("mia"), Phase.READY)
+    ben = await box.workspace(await box.member("ben"), Phase.QUEUED)
+    box.gate.ask(mia.id, memory_mb=2048)
+    box.gate.ask(ben.id, memory_mb=2048)
+    box.board.put(View(ben.id, Phase.QUEUED, "others are starting first", place=(1, 1)))
+    page = await (await box.page("/box", token)).text()
+    assert "8.8 GiB" in page and "78.1 GiB" in page and "none" in page
+    assert 'data-count="Awake">1<' in page and 'data-count="Waiting">1<' in page
+    assert "Next to start: others are starting first." in page
+    assert f"/box/workspaces/{mia.id}" in page and "Pause, then stop" in page
+    assert "Not ours" not in page
+
+
+async def test_strangers_are_told_with_the_command_that_a_person_may_use(box: Box) -> None:
+    token, _ = await box.signed_in(await box.member("olga", Role.OWNER))
+    box.strangers = [
+        Found("container", "clawloops-00000000-x", "it is <b>odd</b>"),
+        Found("volume", "clawloops-00000000-ws-r9", "the database knows of none"),
+    ]
+    page = await (await box.page("/box", token)).text()
+    assert "docker rm --force clawloops-00000000-x" in page and "It is &lt;b&gt;odd&lt;/b&gt;." in page
+    assert "docker volume rm clawloops-00000000-ws-r9" in page
+
+
+async def test_it_follows_what_happens(box: Box) -> None:
+    token, _ = await box.signed_in(await box.member("olga", Role.OWNER))
+    runtime = await box.workspace(await box.member("mia"), Phase.BOOT)
+    headers = {"Host": box.site.authority, "Cookie": f"{cookies.SESSION}={token}"}
+    url = f"http://127.0.0.1:{box.site.port}/box/live"
+    async with asyncio.timeout(10), box.http.get(url, headers=headers) as stream:
+        box.show(runtime, Phase.READY, address="127.0.0.1")
+        text = b""
+        while b'data-phase="ready"' not in text:
+            text += await stream.content.readany()
+
+
+async def test_the_workspace_of_a_disabled_member_has_no_start(box: Box) -> None:
+    olga = await box.member("olga", Role.OWNER)
+    token, _ = await box.signed_in(olga)
+    mia = await box.member("mia")
+    runtime = await box.workspace(mia, Phase.STOPPED)
+    await box.accounts.disable(mia.id, by=olga)
+    page = await (await box.page("/box", token)).text()
+    assert "disabled" in page and f'id="start-{runtime.id}"' not in page
+    assert (await box.send(f"/box/workspaces/{runtime.id}/start", token)).status == 409
