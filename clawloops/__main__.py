@@ -1,9 +1,10 @@
-"""The command line: serve | migrate | setup-link | doctor."""
+"""The command line: serve | migrate | setup-link | doctor | bench."""
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import importlib
 import os
 import sys
 from collections.abc import Sequence
@@ -15,6 +16,8 @@ from clawloops.config import Settings, load
 from clawloops.errors import ClawLoopsError
 from clawloops.log import configure
 
+BENCHMARKS = ("lifecycle",)
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command. Returns the exit status: 0 done, 1 a failure that its text explains, 2 wrong usage."""
@@ -25,8 +28,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     commands.add_parser("migrate", help="bring the database to this version, with a backup before")
     commands.add_parser("setup-link", help="print a one-time link that makes the owner; nothing once there is one")
     commands.add_parser("doctor", help="check every part, and say what to do about each that fails")
-    command = parser.parse_args(argv).command
+    bench = commands.add_parser("bench", help="measure this box: bench lifecycle --help")
+    bench.add_argument("name", choices=BENCHMARKS)
+    bench.add_argument("arguments", nargs=argparse.REMAINDER)
+    chosen = parser.parse_args(argv)
+    command: str = chosen.command
     try:
+        if command == "bench":  # loaded only now: a control plane carries none of it
+            return int(importlib.import_module(f"clawloops.bench.{chosen.name}").main(chosen.arguments))
         settings = load(os.environ)
         configure(settings.log_level)
         return _run(command, settings)

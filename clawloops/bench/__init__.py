@@ -1,1 +1,1 @@
-"""Benchmarks, `clawloops bench NAME`: side by side with what they are compared to, in ratios wherever there is a peer."""
+"""Benchmarks, `clawloops bench NAME`: in ratios wherever there is a peer to run beside."""
