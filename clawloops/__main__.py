@@ -1,4 +1,4 @@
-"""The command line: serve | migrate | setup-link | doctor | bench."""
+"""The command line: serve | migrate | setup-link | doctor | runtime | bench."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 import uvloop
 
-from clawloops import __version__, app, doctor
+from clawloops import __version__, app, cli, doctor
 from clawloops.config import Settings, load
 from clawloops.errors import ClawLoopsError
 from clawloops.log import configure
@@ -28,6 +28,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     commands.add_parser("migrate", help="bring the database to this version, with a backup before")
     commands.add_parser("setup-link", help="print a one-time link that makes the owner; nothing once there is one")
     commands.add_parser("doctor", help="check every part, and say what to do about each that fails")
+    cli.add_commands(commands)
     bench = commands.add_parser("bench", help="measure this box: bench lifecycle --help")
     bench.add_argument("name", choices=BENCHMARKS)
     bench.add_argument("arguments", nargs=argparse.REMAINDER)
@@ -38,20 +39,22 @@ def main(argv: Sequence[str] | None = None) -> int:
             return int(importlib.import_module(f"clawloops.bench.{chosen.name}").main(chosen.arguments))
         settings = load(os.environ)
         configure(settings.log_level)
-        return _run(command, settings)
+        return _run(chosen, settings)
     except ClawLoopsError as error:
         print(f"clawloops {command}: {error}", file=sys.stderr)
         return 1
 
 
-def _run(command: str, settings: Settings) -> int:
-    match command:
+def _run(chosen: argparse.Namespace, settings: Settings) -> int:
+    match chosen.command:
         case "serve":
             uvloop.run(app.serve(settings))
         case "migrate":
             asyncio.run(_migrate(settings))
         case "setup-link":
             asyncio.run(_setup_link(settings))
+        case "runtime":
+            asyncio.run(cli.run(settings, chosen))
         case "doctor":
             return asyncio.run(doctor.examine(settings))
     return 0

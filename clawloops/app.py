@@ -16,6 +16,7 @@ from typing import Any
 import aiohttp
 from aiohttp import web
 
+from clawloops import nudge
 from clawloops.clock import now_ms
 from clawloops.config import Settings
 from clawloops.control.accounts import Accounts
@@ -221,6 +222,7 @@ async def _build(settings: Settings, stack: AsyncExitStack, stopping: asyncio.Ev
     stack.push_async_callback(orchestrator.stop)
     background.keep(ledger.run())
     background.keep(_sweep(sessions))
+    background.keep(nudge.take(settings.data, orchestrator.wake_all))
     background.keep(_alone(stopping))
     for app, address in (
         (dashboard, settings.listen),
