@@ -62,8 +62,12 @@ class Runtimes:
 
     async def open(self, user: User) -> Runtime:
         """The member's workspace, wanted running and awake: made at the first time, found again later."""
-        runtime = await self.of_owner(user.id) or await self._make(user)
+        runtime = await self.made_for(user)
         return await self.wish(runtime.id, Want.RUNNING, by=user)
+
+    async def made_for(self, user: User) -> Runtime:
+        """The member's workspace, as it is; made, and not started, at the first time."""
+        return await self.of_owner(user.id) or await self._make(user)
 
     async def wish(self, runtime_id: str, want: Want, *, by: User) -> Runtime:
         """Write a wish down and wake the loop. Wishing for the same again ends its sleep and a failure's wait.

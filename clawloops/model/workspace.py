@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 TRASH_DAYS = 7
+MOST_SNAPSHOTS = 10  # of one workspace
+EXPORT_HOURS = 24
 HISTORY_DAYS = 30
 
 
@@ -37,7 +39,7 @@ class Task(StrEnum):
     RESET = "reset"  # an empty workspace; what was there goes to the trash
     EXPORT = "export"
     IMPORT = "import"
-    CLONE = "clone"  # argument: "<runtime id> <number>" to copy from; the runtime of the job is filled
+    CLONE = "clone"  # argument: "<runtime id> <number>" of a snapshot; the runtime of the job gets the copy
     RESTART = "restart"
     UPGRADE = "upgrade"  # argument: the image
 

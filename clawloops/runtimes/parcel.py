@@ -46,6 +46,11 @@ class Written:
     left_out: int  # sockets, pipes, and links to places that a workspace has no business with
 
 
+def path(data: str, job_id: str) -> Path:
+    """Where the file of an export or import lies, named by its job."""
+    return Path(data) / "parcels" / f"{job_id}.tar.gz"
+
+
 def write(path: Path, chunks: Iterator[bytes], manifest: Mapping[str, Any], *, keep: Keep) -> Written:
     """The Engine's tar of /home as one file at `path`, 0600, there only when it is whole. OSError: no room, no rights.
 

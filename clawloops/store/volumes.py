@@ -74,11 +74,12 @@ async def swap(db: Database, runtime: Runtime, number: int, *, now: int, note: s
     """
     async with db.transaction():
         await db.execute(
-            """UPDATE volumes SET kind = 'trash', ended_at = $1, note = $2
-            WHERE runtime_id = $3 AND kind = 'live'""",
+            """UPDATE volumes SET kind = 'trash', ended_at = $1, note = $2,
+            image = CASE WHEN image = '' THEN $4 ELSE image END WHERE runtime_id = $3 AND kind = 'live'""",
             now,
             note,
             runtime.id,
+            runtime.image,
         )
         await db.execute(
             "UPDATE volumes SET kind = 'live', ended_at = 0 WHERE runtime_id = $1 AND number = $2", runtime.id, number
@@ -99,6 +100,33 @@ async def used(db: Database, runtime: Runtime, *, image: str, now: int) -> Runti
             now,
         )
         return await runtimes.put(db, replace(runtime, volume_at=now, image=runtime.image or image))
+
+
+async def put_away(db: Database, runtime_id: str, number: int, *, now: int) -> bool:
+    """Put a snapshot into the trash. False when it is none any more."""
+    changed = await db.execute(
+        """UPDATE volumes SET kind = 'trash', ended_at = $1
+        WHERE runtime_id = $2 AND number = $3 AND kind = 'snapshot'""",
+        now,
+        runtime_id,
+        number,
+    )
+    return changed > 0
+
+
+async def condemn(db: Database, volume: Volume) -> bool:
+    """Take it out of everybody's reach before its Docker volume is removed. False when it changed since it was read.
+
+    A crash after this leaves a "filling" one, which is begun to be removed again.
+    """
+    changed = await db.execute(
+        """UPDATE volumes SET kind = 'filling' WHERE runtime_id = $1 AND number = $2 AND kind = $3 AND ended_at = $4""",
+        volume.runtime_id,
+        volume.number,
+        volume.kind.value,
+        volume.ended_at,
+    )
+    return changed > 0
 
 
 async def forget(db: Database, runtime_id: str, number: int) -> None:
