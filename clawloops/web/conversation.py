@@ -108,9 +108,9 @@ class Conversation:
             await self._resting.wait()
             if time.monotonic() - self._acted < CLOSE_CALL_S:
                 await self._rouse()
+            await self._browser.send_frame(ACCEPTING, WSMsgType.TEXT)
             while self._resting.is_set():
-                for each in (ACCEPTING, tick(now_ms())):
-                    await self._browser.send_frame(each, WSMsgType.TEXT)
+                await self._browser.send_frame(tick(now_ms()), WSMsgType.TEXT)
                 await _set_within(self._awake, TICK_S)
 
     async def _from_browser(self) -> Closing:

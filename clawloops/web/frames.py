@@ -18,6 +18,7 @@ _POLLS = frozenset(
     {
         b"sessions.catalog.list",  # every 30 s, whatever page is open
         b"agent.identity.get",  # every 60 s
+        b"sessions.list",  # seconds after OpenClaw told of any change
         b"logs.tail",  # every 2 s on the page of logs
         b"last-heartbeat",  # every 3 s on the page for debugging
         b"diagnostics.lanes",

@@ -349,15 +349,17 @@ async def test_a_page_gets_signs_of_life_as_long_as_it_takes(line: Line, monkeyp
     monkeypatch.setattr(conversation, "TICK_S", 0.1)
     async with line.connect() as socket:
         line.box.show(line.runtime, Phase.PAUSED, address=ADDRESS)
-        for _ in range(5):
-            await _calm(socket)
-        line.box.show(line.runtime, Phase.UNKNOWN, address=ADDRESS)  # it may still be paused
         await _calm(socket)
+        for _ in range(5):
+            assert "tick" in (await asyncio.wait_for(socket.receive(), 2)).data
+        line.box.show(line.runtime, Phase.UNKNOWN, address=ADDRESS)  # it may still be paused
+        await asyncio.sleep(0.3)
+        assert "tick" in (await asyncio.wait_for(socket.receive(), 2)).data
         line.box.show(line.runtime, Phase.READY, address=ADDRESS)
         await asyncio.sleep(0.5)
         await socket.send_str("after")
         while (heard := (await asyncio.wait_for(socket.receive(), 2)).data) != "heard after":
-            assert "gateway.suspension" in heard or "tick" in heard
+            assert "tick" in heard
 
 
 async def test_whoever_was_not_heard_before_the_pause_wakes_it(line: Line) -> None:
