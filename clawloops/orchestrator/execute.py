@@ -30,7 +30,7 @@ from clawloops.orchestrator.actions import (
 )
 from clawloops.orchestrator.plan import World
 from clawloops.runtimes import containers, names, networks, openclaw, volumes
-from clawloops.runtimes.client import Engine, EngineMissing
+from clawloops.runtimes.client import Engine, EngineFailed, EngineFull, EngineMissing
 from clawloops.runtimes.files import Folder, folder
 from clawloops.runtimes.images import Images
 from clawloops.runtimes.seen import YOUNG_MS
@@ -41,8 +41,8 @@ from clawloops.store import volumes as volume_rows
 from clawloops.store.db import Database
 
 
-class EdgeMissing(EngineRefused):
-    """There is no edge container to connect: nothing that this runtime did, and over as soon as there is one."""
+class Outside(EngineRefused):
+    """Nothing that this runtime did, and over as soon as what is named was put right: it counts as no failure."""
 
 
 class NoRoom(EngineRefused):
@@ -119,7 +119,19 @@ async def observe(hands: Hands, desired: Runtime) -> Look:
 
 
 async def execute(hands: Hands, action: Action, desired: Runtime, config: str) -> None:
-    """Do one step. What came of it is seen at the next look. Raises EngineUnavailable, EngineRefused, OSError."""
+    """Do one step. What came of it is seen at the next look. Raises EngineUnavailable, EngineRefused, OSError.
+
+    A step that the Engine answers with 5xx counts as refused: it is there, so it would be a lie that it is not.
+    """
+    try:
+        await _do(hands, action, desired, config)
+    except EngineFull as error:
+        raise Outside(str(error), status=507) from error
+    except EngineFailed as error:
+        raise EngineRefused(str(error), status=500) from error
+
+
+async def _do(hands: Hands, action: Action, desired: Runtime, config: str) -> None:
     engine, install = hands.engine, hands.install
     match action:
         case MakeNetwork():
@@ -166,7 +178,7 @@ async def _connect_edge(hands: Hands, network_id: str, desired: Runtime) -> None
     try:
         await networks.connect(hands.engine, network_id, edge, names.addresses(desired.subnet).edge)
     except EngineMissing as error:
-        raise EdgeMissing(
+        raise Outside(
             f"the container {edge} is not there, and every workspace is reached through it; "
             "an administrator runs ./install.sh, which makes it again",
             status=404,

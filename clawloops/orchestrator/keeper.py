@@ -19,7 +19,7 @@ from clawloops.orchestrator import phase as phases
 from clawloops.orchestrator.actions import Action, Limit, Start, Stop
 from clawloops.orchestrator.admission import EVERY_S
 from clawloops.orchestrator.doze import Doze
-from clawloops.orchestrator.execute import EdgeMissing, Look, NoRoom, execute, observe
+from clawloops.orchestrator.execute import Look, NoRoom, Outside, execute, observe
 from clawloops.orchestrator.history import History
 from clawloops.orchestrator.means import Means
 from clawloops.orchestrator.plan import Aim, Wanted, aim, backoff_ms, by_hand, keep, outdated, plan, waiting
@@ -260,9 +260,8 @@ class Keeper:
             return 0.0
         self._obstacle = text
         self._means.gate.leave(self._id)
-        if desired.want is Want.RUNNING and not isinstance(error, EdgeMissing):
-            await self._failed(desired, text)
-            return 0.0
+        if desired.want is Want.RUNNING and not isinstance(error, Outside):
+            desired = await self._failed(desired, text)
         self._shown.show(desired, Phase.DEGRADED, text)
         return AGAIN_S
 

@@ -28,6 +28,14 @@ class EngineMissing(EngineRefused):
     """The Engine answered 404: the thing named in the call is not there."""
 
 
+class EngineFailed(EngineUnavailable):
+    """The Engine answered 5xx: it is there, and could not do this one thing. Says nothing about containers."""
+
+
+class EngineFull(EngineFailed):
+    """The disk that the Engine keeps its data on is full."""
+
+
 class Api(docker.APIClient):
     """The SDK's low-level client, held to the table of calls."""
 
@@ -113,8 +121,16 @@ def _translated() -> Iterator[None]:
     except docker.errors.APIError as error:
         status = int(error.status_code or 500)
         text = str(error.explanation or error).strip()
+        if "no space left on device" in text:
+            raise EngineFull(
+                "the disk that Docker keeps its data on is full; an administrator frees some of it "
+                "(`docker system df` shows what is there), and then it goes on by itself"
+            ) from error
         if status >= 500:
-            raise _unavailable(text) from error
+            raise EngineFailed(
+                f"the Docker Engine failed ({text}); it is asked again by itself, and `docker info` on the host "
+                "shows whether it runs"
+            ) from error
         kind = EngineMissing if status == 404 else EngineRefused
         raise kind(f"the Docker Engine refused: {text}", status=status) from error
     except (docker.errors.DockerException, requests.RequestException, OSError) as error:

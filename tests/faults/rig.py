@@ -151,8 +151,20 @@ class Rig:
             if not missing:
                 return time.monotonic() - began
             await asyncio.sleep(0.1)
-        told = "\n".join(self.plane.log.read_text().splitlines()[-40:])
-        raise AssertionError(f"{want} not reached after {within_s} s: {missing}\n{told}")
+        raise AssertionError(f"{want} not reached after {within_s} s: {missing}\n{self._tail()}")
+
+    def _tail(self) -> str:
+        return "\n".join(self.plane.log.read_text().splitlines()[-40:])
+
+    async def shown(self, runtime: Runtime, phase: Phase, *, within_s: float = WITHIN_S) -> str:
+        """Wait until the newest control plane shows this phase. Returns the reason that it gives."""
+        began = time.monotonic()
+        while time.monotonic() - began < within_s:
+            now, reason = self.plane.view(runtime.id)
+            if now is phase:
+                return reason
+            await asyncio.sleep(0.02)
+        raise AssertionError(f"{phase} not shown after {within_s} s, but {self.plane.view(runtime.id)}\n{self._tail()}")
 
     async def missing(self, runtime: Runtime, want: Want) -> str:
         """What is not yet as wanted, "" when nothing is."""

@@ -31,6 +31,7 @@ from tests.standin.parts import FromEdge, from_edge, orchestrator
 from tests.standin.place import ROOT, Tokens
 
 DUMP_EVERY_S = 0.05
+API = "1.41"  # named, because asking for it needs a daemon that answers
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,7 +100,8 @@ async def run(told: Told) -> None:
     asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, woken.set)
     db = await open_database(told.database)
     await migrate(db, backup_dir=Path(told.install.data))
-    client, edge, board = docker.DockerClient(told.docker), told.install.edge, Board()
+    client = docker.DockerClient(told.docker, version=API)
+    edge, board = told.install.edge, Board()
     made = orchestrator(
         db,
         Engine(told.engine),

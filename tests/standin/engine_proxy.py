@@ -12,7 +12,7 @@ import re
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 from types import TracebackType
@@ -34,7 +34,8 @@ class Call:
 
     number: int  # of the changing calls since the script was set, from 1
     method: str
-    path: str  # without version prefix and query
+    path: str  # without version prefix
+    query: str  # "" for none
 
     def __str__(self) -> str:
         return f"{self.number}. {self.method} {_IDS.sub('/<id>', self.path)}"
@@ -144,10 +145,10 @@ class EngineProxy:
         """One request and its answer; whether another may follow on this connection."""
         head = await down.reader.readuntil(b"\r\n\r\n")
         method, target = head.split(b" ", 2)[:2]
-        path = re.sub(r"^/v\d+\.\d+(?=/)", "", target.decode().partition("?")[0])
-        call = Call(0, method.decode(), path)
+        path, _, query = re.sub(r"^/v\d+\.\d+(?=/)", "", target.decode()).partition("?")
+        call = Call(0, method.decode(), path, query)
         if call.changes:
-            call = Call(len(self.calls) + 1, call.method, path)
+            call = replace(call, number=len(self.calls) + 1)
             self.calls.append(call)
         fault = self._script(call) if self._script else None
         if isinstance(fault, Refusal):
