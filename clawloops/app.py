@@ -22,11 +22,13 @@ from clawloops.config import Settings
 from clawloops.control.accounts import Accounts
 from clawloops.control.audit import Audit
 from clawloops.control.handover import Handover
+from clawloops.control.hooks import Hooks
 from clawloops.control.invitations import Invitations
 from clawloops.control.ledger import Ledger
 from clawloops.control.models import BundledParts, Models
 from clawloops.control.runtimes import Runtimes
 from clawloops.control.sessions import Sessions
+from clawloops.control.workspaces import Workspaces
 from clawloops.errors import ClawLoopsError, SetupError
 from clawloops.gateway.ingress import gateway_app, runner
 from clawloops.gateway.journal import Journal
@@ -173,6 +175,15 @@ async def _build(settings: Settings, stack: AsyncExitStack, stopping: asyncio.Ev
         board=board,
     )
     runtimes = Runtimes(db, audit, pool=settings.runtime_pool, wake=orchestrator.wake)
+    workspaces = Workspaces(
+        db,
+        audit,
+        runtimes,
+        engine,
+        install_id=settings.install_id,
+        data=str(settings.data),
+        wake=orchestrator.wake,
+    )
     models = Models(
         db, sealer, upstream, directory, audit, bundled=bundled, wake_all=orchestrator.wake_all
     )  # fmt: skip
@@ -205,6 +216,7 @@ async def _build(settings: Settings, stack: AsyncExitStack, stopping: asyncio.Ev
         board=orchestrator.board,
         waker=orchestrator,
         activity=orchestrator.activity,
+        hooks=Hooks(db, audit, wake=orchestrator.wake),
         host=orchestrator,
     )
     auth = auth_app(
@@ -221,6 +233,7 @@ async def _build(settings: Settings, stack: AsyncExitStack, stopping: asyncio.Ev
     await orchestrator.start()
     stack.push_async_callback(orchestrator.stop)
     background.keep(ledger.run())
+    background.keep(workspaces.run())
     background.keep(_sweep(sessions))
     background.keep(nudge.take(settings.data, orchestrator.wake_all))
     background.keep(_alone(stopping))

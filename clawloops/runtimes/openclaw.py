@@ -53,6 +53,9 @@ def render(runtime: Runtime, install: Install, models: Sequence[Model]) -> dict[
     }
     if default:
         config["agents"] = {"defaults": {"model": {"primary": f"clawloops/{default.name}"}}}
+    if runtime.hook_hash is not None:
+        # Not the caller's token, which web/webhook.py checks and replaces: this one opens nothing from outside.
+        config["hooks"] = {"enabled": True, "path": "/hooks", "token": runtime.hook_hash.hex()}
     return config
 
 

@@ -13,6 +13,7 @@ from aiohttp import web
 from clawloops.control.accounts import Accounts
 from clawloops.control.audit import Audit
 from clawloops.control.handover import Handover
+from clawloops.control.hooks import Hooks
 from clawloops.control.invitations import Invitations
 from clawloops.control.ledger import Ledger
 from clawloops.control.models import Models
@@ -35,6 +36,7 @@ from clawloops.web import (
     opening,
     sign_in,
     waking,
+    webhook,
     workspace,
 )
 from clawloops.web.context import REFUSED, USER, Host, Site, Waker
@@ -118,6 +120,7 @@ WORKSPACE = (
     Route("GET", "/.clawloops/static/{name}", files.show, For.ANYBODY),
     Route("*", "/.clawloops/{rest:.*}", waking.closed, For.ANYBODY),
     Route("*", "/api/v1/admin/rpc", waking.closed, For.ANYBODY),
+    Route("*", "/hooks/{rest:.*}", webhook.deliver, For.ANYBODY),
     Route("*", "/{rest:.*}", waking.catch_all, For.ANYBODY),
 )
 """On `<slug>.ws.<base>`: `visit.py` stands in for the access column, and upgrades go to the relay."""
@@ -140,12 +143,14 @@ def dashboard_app(
     board: Board,
     waker: Waker,
     activity: Activity,
+    hooks: Hooks,
     host: Host,
     templates: Path = TEMPLATE_FOLDER,
     runtime_port: int = OPENCLAW_PORT,
 ) -> web.Application:
     """The dashboard's host and every workspace's host, behind Traefik."""
     watches, places, own_files = Watches(), Places(runtimes), files.Files()
+    waiting = webhook.Waiting()
     environment = load_templates(templates)
 
     def fill(app: web.Application) -> web.Application:
@@ -158,6 +163,7 @@ def dashboard_app(
         app[context.AUDIT] = audit
         app[context.HOST] = host
         app[context.RUNTIME_PORT] = runtime_port
+        app[webhook.HOOKS], app[webhook.WAITING] = hooks, waiting
         app[PLACES], app[WATCHES], app[TEMPLATES], app[files.FILES] = places, watches, environment, own_files
         return app
 

@@ -19,6 +19,7 @@ from clawloops.clock import now_ms
 from clawloops.control.accounts import Accounts
 from clawloops.control.audit import Audit
 from clawloops.control.handover import Handover
+from clawloops.control.hooks import Hooks
 from clawloops.control.invitations import Invitations
 from clawloops.control.ledger import Ledger
 from clawloops.control.models import BundledParts, Models
@@ -61,6 +62,7 @@ class Box:
     sessions: Sessions
     handover: Handover
     runtimes: Runtimes
+    hooks: Hooks
     models: Models
     ledger: Ledger
     audit: Audit
@@ -89,7 +91,8 @@ class Box:
         app = dashboard_app(
             site=self.site, accounts=self.accounts, invitations=self.invitations, sessions=self.sessions,
             handover=self.handover, runtimes=self.runtimes, models=self.models, ledger=self.ledger, audit=self.audit,
-            board=self.board, waker=self, activity=self.activity, host=self, runtime_port=self.runtime_port,
+            board=self.board, waker=self, activity=self.activity, hooks=self.hooks, host=self,
+            runtime_port=self.runtime_port,
         )  # fmt: skip
         self.dashboard = await serve(app, self.site.port)
 
@@ -183,6 +186,7 @@ async def opened_box(folder: Path) -> AsyncIterator[Box]:
         accounts.on_disabled = runtimes.stop_for
         box = Box(
             site=site, accounts=accounts, sessions=sessions, runtimes=runtimes, board=board, db=db,
+            hooks=Hooks(db, audit, wake=woken.append),
             invitations=Invitations(db, accounts, audit, origin=site.origin), handover=Handover(sessions),
             models=models, ledger=Ledger(db, journal), audit=audit, journal=journal, directory=directory, http=http,
             auth_port=auth_port, runtime_port=runtime_port, woken=woken,
