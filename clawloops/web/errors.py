@@ -34,7 +34,7 @@ _HEADLINES = {
     403: "This is not open to you",
     404: "There is nothing here",
     405: "That cannot be done here",
-    409: "Somebody changed this meanwhile",
+    409: "That does not fit how things are now",
     410: "This link has ended",
     413: "That is too large",
     421: "This address is not served here",

@@ -61,7 +61,7 @@ def load_templates(folder: Path) -> jinja2.Environment:
         lstrip_blocks=True,
     )
     environment.filters.update(
-        number=number, duration=duration, day=day, within=within, moment=moment, iso=iso, sentence=sentence
+        number=number, duration=duration, day=day, within=within, moment=moment, iso=iso, sentence=sentence, took=took
     )
     return environment
 
@@ -117,6 +117,11 @@ def duration(ms: int) -> str:
         return f"{seconds:.1f} s"
     whole = round(seconds)
     return f"{whole} s" if whole < 60 else f"{whole // 60} min {whole % 60} s"
+
+
+def took(ms: int) -> str:
+    """As `duration`, to the millisecond where that is all: 19 ms."""
+    return f"{ms} ms" if 0 <= ms < 100 else duration(ms)
 
 
 def day(instant: int) -> str:

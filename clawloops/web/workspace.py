@@ -16,7 +16,7 @@ from clawloops.web.pages import render, render_part
 from clawloops.web.states import POLICIES, policy_name, size_name, size_text, state_of
 
 OFTEN_S = 3.0  # how often what no bus tells of is looked for: the progress of work on the workspace
-SHORT = 12
+SHORT = 8
 
 E = TypeVar("E", Policy, Size)
 

@@ -6,6 +6,7 @@ import asyncio
 import shutil
 import time
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,9 +15,12 @@ from playwright.async_api import Browser, BrowserContext, async_playwright, expe
 from clawloops.clock import now_ms
 from clawloops.model.account import Role, User
 from clawloops.model.provider import Backend, BackendKind, Model, Target
-from clawloops.model.runtime import Phase, Runtime, View
+from clawloops.model.runtime import Phase, Runtime, Sleep, View, Want
 from clawloops.model.usage import Call, Tokens
-from clawloops.store import backends, models
+from clawloops.orchestrator.phase import PENDING
+from clawloops.runtimes.strangers import Kind, Stranger
+from clawloops.store import backends, events, models
+from clawloops.store import runtimes as rows
 from clawloops.web import cookies
 from tests.web.box import Box
 
@@ -100,6 +104,34 @@ async def with_people(box: Box, owner: User) -> None:
     await box.invitations.invite(role=Role.MEMBER, note="Ken, design team", by=owner)
 
 
+WHY_AWAKE = "A model is answering; it sleeps after 15 minutes without use."
+WHY_ASLEEP = "It was paused because nobody used it for 15 minutes."
+
+
+async def _row(box: Box, runtime: Runtime) -> Runtime:
+    row = await rows.get(box.db, runtime.id)
+    assert row is not None
+    return row
+
+
+async def with_history(box: Box, runtime: Runtime) -> None:
+    told: list[tuple[str, str, int | None]] = [
+        ("makenetwork", "its private network was made", 412),
+        ("create", "its container was made", 780),
+        ("start", "its container was started", 340),
+        ("ready", "OpenClaw is ready", 9120),
+        ("sleep", WHY_ASLEEP, None),
+        ("pause", "it was frozen", 21),
+        ("wake", "It was woken: its pages were opened.", 19),
+        ("failed", "OpenClaw needed more memory than its limit of 2048 MiB and was ended", None),
+        ("start", "its container was started", 310),
+        ("ready", "OpenClaw is ready", 8904),
+    ]
+    for minute, (kind, text, took_ms) in enumerate(told):
+        at = now_ms() - (len(told) - minute) * 47 * 60_000
+        await events.add(box.db, runtime.id, at=at, kind=kind, text=text, took_ms=took_ms)
+
+
 LOOKS = [("light", 1180), ("dark", 1180), ("light", 390), ("dark", 390)]
 
 
@@ -147,18 +179,39 @@ async def test_every_page_is_drawn_in_light_and_dark_on_desktop_and_phone(
     await draw("07-home-starting", "/")
     steps = ((Phase.NETWORK, 412), (Phase.CONTAINER, 780))
     box.board.put(View(runtime.id, Phase.BOOT, address="127.0.0.1", since=now_ms() - 4200, steps=steps))
-    await draw("08-workspace", "/workspace")
+    await draw("08-opening", "/workspace/opening")
+    box.board.put(View(runtime.id, Phase.QUEUED, "others are starting first", since=now_ms() - 4200, place=(2, 5)))
+    await draw("08-opening-queued", "/workspace/opening")
     box.show(
         runtime,
         Phase.DEGRADED,
         reason="the image clawloops/openclaw is not on this host; an administrator runs ./install.sh to get it",
     )
-    await draw("09-workspace-degraded", "/workspace")
+    await draw("09-opening-degraded", "/workspace/opening")
     box.show(runtime, Phase.READY, address="127.0.0.1")
     box.journal.append(
         Call("f" * 32, now_ms(), olga.id, runtime.id, "qwen3:8b", "b1", Tokens(1_204_331, 88_120), 200, 5, 9)
     )
     await draw("10-home", "/", prepare="document.getElementById('delete-container').open = true")
+    await with_history(box, runtime)
+    box.board.put(View(runtime.id, Phase.READY, "", "127.0.0.1", now_ms(), why=WHY_AWAKE, pending=PENDING))
+    await draw("10-workspace", "/workspace")
+    await draw("10-history", "/workspace/history")
+    await rows.put(box.db, replace(await _row(box, runtime), sleep=Sleep.PAUSED, sleep_why=WHY_ASLEEP))
+    box.board.put(View(runtime.id, Phase.PAUSED, "", "127.0.0.1", now_ms(), why=WHY_ASLEEP))
+    await draw("10-home-asleep", "/")
+    others = [each for each in await box.runtimes.all(by=olga) if each.owner != olga.id]
+    box.gate.ask("one that starts", memory_mb=2048)
+    for number, other in enumerate(others[:2], start=1):
+        await box.runtimes.wish(other.id, Want.RUNNING, by=olga)
+        box.gate.ask(other.id, memory_mb=2048)
+        box.board.put(View(other.id, Phase.QUEUED, "others are starting first", since=now_ms(), place=(number, 2)))
+    box.strangers = [
+        Stranger(Kind.VOLUME, "clawloops-0a1b2c3d-ws-r0123456789abcdef-4", "", "the database knows of none like it")
+    ]
+    await draw("10-box", "/box")
+    await draw("10-box-workspace", f"/box/workspaces/{others[0].id}")
+    await box.runtimes.wish(runtime.id, Want.RUNNING, by=olga)
     await draw("11-not-found", "/nowhere")
     await draw("12-link-used", "/join/nothing", signed_in=False)
     box.show(runtime, Phase.BOOT, address="127.0.0.1")

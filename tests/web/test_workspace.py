@@ -162,7 +162,7 @@ async def test_the_history_has_lengths_and_older_pages(box: Box) -> None:
     assert "Step &lt;59&gt;." in page and "5.9 s" in page and "Step &lt;40&gt;." not in page
     older = page.split('href="/workspace/history?before=')[1].split('"')[0]
     page = await (await box.page(f"/workspace/history?before={older}", token)).text()
-    assert "Step &lt;47&gt;." in page and "Step &lt;48&gt;." not in page and "Step &lt;8&gt;." in page
+    assert "Step &lt;51&gt;." in page and "Step &lt;52&gt;." not in page and "Step &lt;12&gt;." in page
     assert (await box.page("/workspace/history?before=x'--", token)).status == 200
 
 
