@@ -18,11 +18,11 @@ from pathlib import Path
 from clawloops.clock import now_ms
 from clawloops.control.audit import Audit
 from clawloops.control.runtimes import CONSOLE, Runtimes
-from clawloops.errors import BadInput, Conflict, EngineRefused, Forbidden, Gone, NotFound
+from clawloops.errors import BadInput, ClawLoopsError, Conflict, EngineRefused, Forbidden, Gone, NotFound
 from clawloops.model.account import User
 from clawloops.model.runtime import Runtime
 from clawloops.model.workspace import EXPORT_HOURS, MOST_SNAPSHOTS, TRASH_DAYS, Job, JobState, Kind, Task, Volume
-from clawloops.runtimes import parcel, reaper
+from clawloops.runtimes import carriers, parcel, reaper
 from clawloops.runtimes.client import Engine
 from clawloops.store import jobs, runtimes, users, volumes
 from clawloops.store.db import Database
@@ -30,6 +30,7 @@ from clawloops.store.db import Database
 _log = logging.getLogger(__name__)
 
 MOST_WAITING = 5  # jobs of one workspace
+PURGE_EVERY_S = 3600
 MOST_UPLOAD = 16 * 1024**3
 _DAY_MS = 86_400_000
 _HOUR_MS = 3_600_000
@@ -162,8 +163,17 @@ class Workspaces:
         await self._audit.record(by.id or None, f"{job.task} cancelled", runtime.slug)
         self._wake(runtime.id)
 
+    async def run(self) -> None:
+        """Purge now and once an hour, for ever."""
+        while True:
+            try:
+                await self.purge()
+            except ClawLoopsError as error:
+                _log.warning("the trash is emptied later: %s", error)
+            await asyncio.sleep(PURGE_EVERY_S)
+
     async def purge(self) -> int:
-        """Once an hour: remove what was in the trash for long enough, leftovers of cut copies, and old files.
+        """Remove what was in the trash for long enough, leftovers of cut copies, and old files.
 
         Returns how many volumes. One that Docker does not let go is tried again the next time.
         """
@@ -172,6 +182,7 @@ class Workspaces:
             *await volumes.ended_before(self._db, Kind.TRASH, now - TRASH_DAYS * _DAY_MS),
             *await volumes.ended_before(self._db, Kind.FILLING, now - _DAY_MS),
         ]
+        await carriers.sweep(self._engine, self._install_id)
         removed = [each for each in due if await self._removed(each)]
         waiting = {job.id for job in await jobs.open_(self._db)}
         await asyncio.to_thread(_sweep_files, Path(self._data) / "parcels", waiting)
