@@ -6,6 +6,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from clawloops.clock import steady_ms
+from clawloops.model.usage import Call
+
+LONG_SILENCE_MS = 20_000  # a caller who leaves after so long without a word has a model to blame
 
 
 class Activity:
@@ -15,6 +18,7 @@ class Activity:
         self._began = steady_ms()
         self._last: dict[str, tuple[int, str]] = {}
         self._calls: dict[str, int] = {}
+        self._settled: dict[str, tuple[int, bool]] = {}  # runtime -> when, and whether its model is to blame
 
     def touch(self, runtime_id: str, what: str) -> None:
         """Somebody or something used it just now. `what`: a sentence for the runtime's page. Never blocks."""
@@ -34,6 +38,18 @@ class Activity:
         """Model calls that are under way."""
         return self._calls.get(runtime_id, 0)
 
+    def settled(self, call: Call) -> None:
+        """A model call has ended, as the gateway has it in its books."""
+        silent = call.status == 499 and call.first_ms is None and call.total_ms >= LONG_SILENCE_MS
+        # The gateway's 429 and 5xx mean the backend and its set-up; any other refusal means what the runtime has sent.
+        blame = silent or call.status == 429 or call.status >= 500
+        self._settled[call.runtime_id] = (steady_ms(), blame)
+
+    def model_to_blame(self, runtime_id: str, *, since: int) -> bool:
+        """Whether a runtime's last model call since then (steady ms) failed by the model's fault, not the runtime's."""
+        at, blame = self._settled.get(runtime_id, (-1, False))
+        return blame and at >= since
+
     def idle_ms(self, runtime_id: str) -> int:
         """How long nobody has used it; 0 while a model call is under way."""
         if self.calls(runtime_id):
@@ -47,3 +63,4 @@ class Activity:
     def forget(self, runtime_id: str) -> None:
         self._last.pop(runtime_id, None)
         self._calls.pop(runtime_id, None)
+        self._settled.pop(runtime_id, None)

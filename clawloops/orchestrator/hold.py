@@ -7,6 +7,9 @@ from clawloops.model.workspace import Hold, Job, JobState, Task
 from clawloops.orchestrator.plan import World
 from clawloops.runtimes.seen import State
 
+GOING_BACK = "going back: "
+"""Begins the note of an upgrade that did not prove itself; the reason follows."""
+
 _WORDS = {
     Task.SNAPSHOT: "a snapshot of the workspace is being made",
     Task.RESTORE: "an earlier state of the workspace is being restored",
@@ -26,6 +29,10 @@ def hold_of(job: Job | None, desired: Runtime) -> Hold:
     match job.task:
         case Task.SNAPSHOT | Task.EXPORT:
             return Hold.QUIET
+        case Task.CLONE if desired.volume_at:  # the copy arrives as a snapshot
+            return Hold.NONE
+        case Task.UPGRADE if job.note.startswith(GOING_BACK):
+            return Hold.DOWN
         case Task.UPGRADE if desired.before_image:
             return Hold.UP
         case Task.UPGRADE if job.state is JobState.PENDING:

@@ -2,26 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from clawloops.clock import now_ms
 from clawloops.model.runtime import Runtime
 from clawloops.model.workspace import Job, JobState, Task
+from clawloops.orchestrator import copies
 from clawloops.orchestrator.ask import Control
 from clawloops.orchestrator.execute import Hands
+from clawloops.orchestrator.upgrade import Trial, upgrade
 from clawloops.store import jobs as rows
 
 AT_ONCE = 0.0  # seconds that the keeper rests after a job: it looks again now
-
-
-@dataclass(frozen=True, slots=True)
-class Trial:
-    """How a runtime does on the image that it is being moved to."""
-
-    ready: bool
-    failure: str  # why it ended by itself, "" when it did not
-    booting_ms: int
-    address: str
 
 
 async def perform(hands: Hands, control: Control, job: Job, desired: Runtime, *, trial: Trial, idle: bool) -> float:
@@ -33,6 +23,8 @@ async def perform(hands: Hands, control: Control, job: Job, desired: Runtime, *,
     match job.task:
         case Task.RESTART:  # being down was all that it needed
             await rows.note(hands.db, job.id, JobState.DONE, "restarted", now=now_ms())
-        case _:
-            raise NotImplementedError(job.task)
+        case Task.UPGRADE:
+            return await upgrade(hands, control, job, desired, trial=trial, idle=idle)
+        case Task.SNAPSHOT | Task.RESTORE | Task.RESET | Task.EXPORT | Task.IMPORT | Task.CLONE:
+            await copies.perform(hands, job, desired)
     return AT_ONCE

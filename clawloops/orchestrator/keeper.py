@@ -25,6 +25,7 @@ from clawloops.orchestrator.means import Means
 from clawloops.orchestrator.plan import Aim, Wanted, aim, backoff_ms, by_hand, keep, outdated, plan, waiting
 from clawloops.orchestrator.run import Run
 from clawloops.orchestrator.shown import Shown
+from clawloops.orchestrator.upgrade import Trial
 from clawloops.runtimes import containers, names
 from clawloops.runtimes.client import EngineMissing
 from clawloops.runtimes.seen import Container, State
@@ -212,12 +213,7 @@ class Keeper:
         """Do what is to be done on its workspace. Meanwhile nobody wakes it: `rouse` returns at once."""
         self._busy = True
         try:
-            trial = work.Trial(
-                ready=self._run.ready,
-                failure=desired.failure,
-                booting_ms=self._run.booting_ms if kept is not None else 0,
-                address=names.addresses(desired.subnet).runtime,
-            )
+            trial = Trial.of(self._means, self._run, desired, kept)
             idle = kept is None or not kept.state.up or kept.state is State.PAUSED
             if not idle and hold is Hold.NONE and self._run.ready:
                 idle = await self._doze.is_idle(desired, trial.address)
@@ -260,7 +256,8 @@ class Keeper:
             return 0.0
         self._obstacle = text
         self._means.gate.leave(self._id)
-        if desired.want is Want.RUNNING and not isinstance(error, Outside):
+        needed = desired.want is Want.RUNNING or desired.before_image  # stopped, but on trial
+        if needed and not isinstance(error, Outside):
             desired = await self._failed(desired, text)
         self._shown.show(desired, Phase.DEGRADED, text)
         return AGAIN_S
@@ -302,6 +299,7 @@ class Keeper:
             self._means.gate.leave(self._id)
         if self._obstacle is None:
             self._obstacle = desired.failure if waiting(desired, now_ms()) else ""
+        held = wanted.aim is not aim(desired, Hold.NONE) or desired.before_image != ""  # nobody works in a trial
         phase, reason = phases.derive(
             desired,
             world,
@@ -314,7 +312,7 @@ class Keeper:
                 image_refused=look.image_refused,
                 obstacle=self._obstacle,
                 queued=self._queued,
-                work=holds.words(job) if job is not None and wanted.aim is not aim(desired, Hold.NONE) else "",
+                work=holds.words(job) if job is not None and held else "",
             ),
         )
         older = kept is not None and run.running and wanted.aim is Aim.UP and outdated(kept, wanted)

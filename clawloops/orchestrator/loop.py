@@ -20,7 +20,9 @@ from clawloops.orchestrator.board import Board
 from clawloops.orchestrator.execute import Hands, Tokens
 from clawloops.orchestrator.keeper import RESYNC_S, Keeper
 from clawloops.orchestrator.means import Means
+from clawloops.orchestrator.phase import SLOW_BOOT_MS
 from clawloops.orchestrator.probe import Probe
+from clawloops.orchestrator.roller import Roller
 from clawloops.orchestrator.sleep import Rules
 from clawloops.runtimes import events
 from clawloops.runtimes.client import Engine
@@ -57,13 +59,15 @@ class Orchestrator:
         rules: Rules,
         gate: Gate,
         board: Board | None = None,
+        trial_ms: int = SLOW_BOOT_MS,
     ) -> None:
         self.board = board or Board()
         self.activity = Activity()
         self.gate = gate
         self.strangers: Sequence[Stranger] = ()  # as of the last minute; told to an admin, never touched
         self._hands = Hands(db, engine, directory, install, Images(engine))
-        self._means = Means(self._hands, self.board, probe, control, self.activity, gate, rules)
+        self._means = Means(self._hands, self.board, probe, control, self.activity, gate, rules, trial_ms)
+        self.roller = Roller(self._hands, self.wake)
         self._all = asyncio.Event()
         self._keepers: dict[str, tuple[Keeper, asyncio.Task[None]]] = {}
         self._tasks: list[asyncio.Task[None]] = []
@@ -79,6 +83,7 @@ class Orchestrator:
         self._tasks = [
             asyncio.create_task(self._resync(), name="resync"),
             asyncio.create_task(self._watch(), name="docker-events"),
+            asyncio.create_task(self.roller.run(), name="rollout"),
             asyncio.create_task(self._every(EVERY_S, self._make_room), name="make-room"),
             asyncio.create_task(self._every(TIDY_S, self._tidy), name="tidy"),
             asyncio.create_task(self._every(STRANGERS_S, self._find_strangers), name="strangers"),

@@ -9,6 +9,7 @@ from clawloops.orchestrator.admission import Gate
 from clawloops.orchestrator.ask import Control
 from clawloops.orchestrator.board import Board
 from clawloops.orchestrator.execute import Hands
+from clawloops.orchestrator.phase import SLOW_BOOT_MS
 from clawloops.orchestrator.probe import Probe
 from clawloops.orchestrator.sleep import Rules
 
@@ -22,3 +23,4 @@ class Means:
     activity: Activity
     gate: Gate
     rules: Rules
+    trial_ms: int = SLOW_BOOT_MS  # how long an image on trial may boot

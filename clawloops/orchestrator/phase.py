@@ -30,8 +30,8 @@ class Facts:
 def derive(desired: Runtime, world: World, kept: Container | None, facts: Facts) -> tuple[Phase, str]:
     """The phase, and with DEGRADED, QUEUED and WORKING one sentence that says what is the matter or what to do."""
     up = any(container.state.up for container in world.containers)
-    if facts.work and desired.want is not Want.GONE and facts.aim is not Aim.UP:
-        return Phase.WORKING, facts.work
+    if facts.work and desired.want is not Want.GONE:
+        return (Phase.QUEUED, facts.queued) if facts.queued else (Phase.WORKING, facts.work)
     match facts.aim:
         case Aim.GONE:
             return (Phase.STOPPING if up else Phase.ABSENT), ""

@@ -35,9 +35,10 @@ async def get(db: Database, job_id: str) -> Job | None:
 
 
 async def next_of(db: Database, runtime_id: str) -> Job | None:
-    """The one to be done now: the oldest that is not at its end."""
+    """The one to be done now: one that was begun before any other, else the oldest."""
     row = await db.fetchrow(
-        f"{_SELECT} WHERE runtime_id = $1 AND state IN ('pending', 'running') ORDER BY created_at, id LIMIT 1",
+        f"""{_SELECT} WHERE runtime_id = $1 AND state IN ('pending', 'running')
+        ORDER BY state DESC, created_at, id LIMIT 1""",
         runtime_id,
     )
     return _job(row) if row else None
@@ -48,6 +49,12 @@ async def of(db: Database, runtime_id: str, *, limit: int = 20) -> list[Job]:
     rows = await db.fetch(
         f"{_SELECT} WHERE runtime_id = $1 ORDER BY created_at DESC, id DESC LIMIT $2", runtime_id, limit
     )
+    return [_job(row) for row in rows]
+
+
+async def of_task(db: Database, task: Task) -> list[Job]:
+    """All of a kind, of every runtime, that were not swept yet; oldest first."""
+    rows = await db.fetch(f"{_SELECT} WHERE task = $1 ORDER BY created_at, id", task.value)
     return [_job(row) for row in rows]
 
 

@@ -18,6 +18,7 @@ from clawloops.orchestrator.ask import Control
 from clawloops.orchestrator.board import Board
 from clawloops.orchestrator.execute import Tokens
 from clawloops.orchestrator.loop import Orchestrator
+from clawloops.orchestrator.phase import SLOW_BOOT_MS
 from clawloops.orchestrator.probe import HEADERS, Probe, started
 from clawloops.orchestrator.sleep import Rules
 from clawloops.runtimes.client import Engine
@@ -39,6 +40,7 @@ def orchestrator(
     rules: Rules = NEVER,
     gate: Gate | None = None,
     board: Board | None = None,
+    trial_ms: int = SLOW_BOOT_MS,
 ) -> Orchestrator:
     """One that never puts anything to sleep and starts many at once, unless told otherwise."""
     return Orchestrator(
@@ -51,6 +53,7 @@ def orchestrator(
         rules=rules,
         gate=gate or Gate(lambda: ROOMY, slots=16),
         board=board,
+        trial_ms=trial_ms,
     )
 
 

@@ -20,6 +20,7 @@ from clawloops.model.runtime import Phase, Runtime, View, Want
 from clawloops.orchestrator.admission import Gate
 from clawloops.orchestrator.board import Board
 from clawloops.orchestrator.loop import Orchestrator
+from clawloops.orchestrator.phase import SLOW_BOOT_MS
 from clawloops.runtimes import names
 from clawloops.runtimes.client import Engine
 from clawloops.runtimes.spec import Install
@@ -77,6 +78,7 @@ class Place:
         self.board = Board()
         self.rules = NEVER
         self.gate: Gate | None = None
+        self.trial_ms = SLOW_BOOT_MS
         self.engine = Engine(url)
         self.db: Database
         self.loop: Orchestrator | None = None
@@ -132,6 +134,7 @@ class Place:
             rules=self.rules,
             gate=self.gate,
             board=self.board,
+            trial_ms=self.trial_ms,
         )
         await self.loop.start()
         return self.loop
