@@ -68,6 +68,8 @@ class Conversation:
         try:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             code, reason = done.pop().result()
+        except ConnectionError:
+            code, reason = WSCloseCode.GOING_AWAY, b""
         finally:
             for task in tasks:
                 task.cancel()
@@ -130,10 +132,7 @@ class Conversation:
                 if message.type is WSMsgType.TEXT:
                     await self._put_off(bytes(message.data), kind)
                 continue
-            try:
-                await self._upstream.send_frame(message.data, message.type)
-            except ConnectionError:
-                return WSCloseCode.GOING_AWAY, b""
+            await self._upstream.send_frame(message.data, message.type)
 
     async def _put_off(self, frame: bytes, kind: Meaning) -> None:
         if kind is Meaning.NOTE:
@@ -158,10 +157,7 @@ class Conversation:
             stopping = self._phase in (Phase.STOPPING, Phase.ASLEEP)
             if stopping and (not self._awake.is_set() or _SHUTDOWN in bytes(message.data[:200])):
                 continue
-            try:
-                await self._browser.send_frame(message.data, message.type)
-            except ConnectionError:
-                return WSCloseCode.GOING_AWAY, b""
+            await self._browser.send_frame(message.data, message.type)
         code, reason = _closing(self._upstream, message.type, message.data, message.extra)
         if self._awake.is_set() and self._phase not in (*_RESTS, Phase.STOPPING):
             return code, reason
