@@ -8,15 +8,15 @@ import gc
 import logging
 import os
 import signal
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
-from typing import Any
 
 import aiohttp
 from aiohttp import web
 
 from clawloops import nudge
+from clawloops.background import Background, alone
 from clawloops.clock import now_ms
 from clawloops.config import Settings
 from clawloops.control.accounts import Accounts
@@ -35,6 +35,7 @@ from clawloops.gateway.journal import Journal
 from clawloops.gateway.proxy import Proxy, upstream_session
 from clawloops.gateway.route import Directory
 from clawloops.log import redactor
+from clawloops.model.usage import Call
 from clawloops.orchestrator import admission, probe
 from clawloops.orchestrator.admission import Gate
 from clawloops.orchestrator.ask import Control, control_session
@@ -54,8 +55,6 @@ log = logging.getLogger(__name__)
 
 DATABASE_WAIT_S = 30
 SWEEP_EVERY_S = 60
-ALONE_EVERY_S = 2
-ROUTES = Path("/proc/net/route")
 
 
 def secret(path: str) -> str:
@@ -148,7 +147,7 @@ async def _build(settings: Settings, stack: AsyncExitStack, stopping: asyncio.Ev
 
     audit, sessions = Audit(db), Sessions(db)
     accounts = Accounts(db, sessions, audit)
-    background = _Background(stack)
+    background = Background(stack)
     directory = Directory(on_refused=lambda runtime, peer: background.keep(_note_refused(audit, runtime, peer)))
     journal = Journal(settings.data / "journal" / "usage.log")
     stack.callback(journal.close)
@@ -200,8 +199,12 @@ async def _build(settings: Settings, stack: AsyncExitStack, stopping: asyncio.Ev
     await sessions.load()
     await models.load()
 
+    def settle(call: Call) -> None:
+        journal.append(call)
+        orchestrator.activity.settled(call)
+
     proxy = Proxy(
-        upstream, litellm_url=bundled.litellm_url, litellm_key=bundled.litellm_key, settle=journal.append, now_ms=now_ms
+        upstream, litellm_url=bundled.litellm_url, litellm_key=bundled.litellm_key, settle=settle, now_ms=now_ms
     )
     dashboard = dashboard_app(
         site=_site(settings),
@@ -218,6 +221,7 @@ async def _build(settings: Settings, stack: AsyncExitStack, stopping: asyncio.Ev
         activity=orchestrator.activity,
         hooks=Hooks(db, audit, wake=orchestrator.wake),
         host=orchestrator,
+        workspaces=workspaces,
     )
     auth = auth_app(
         site=_site(settings),
@@ -236,7 +240,7 @@ async def _build(settings: Settings, stack: AsyncExitStack, stopping: asyncio.Ev
     background.keep(workspaces.run())
     background.keep(_sweep(sessions))
     background.keep(nudge.take(settings.data, orchestrator.wake_all))
-    background.keep(_alone(stopping))
+    background.keep(alone(stopping))
     for app, address in (
         (dashboard, settings.listen),
         (auth, settings.auth_listen),
@@ -257,29 +261,6 @@ async def _listen(stack: AsyncExitStack, app: web.Application, address: str) -> 
         raise SetupError(f"cannot listen on {address}: {error.strerror}; is another control plane running?") from error
 
 
-class _Background:
-    """Tasks that live as long as the process; one that ends by an error is logged."""
-
-    def __init__(self, stack: AsyncExitStack) -> None:
-        self._tasks: set[asyncio.Task[Any]] = set()
-        stack.push_async_callback(self._end)
-
-    def keep(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._ended)
-
-    def _ended(self, task: asyncio.Task[Any]) -> None:
-        self._tasks.discard(task)
-        if not task.cancelled() and (error := task.exception()) is not None:
-            log.error("a background task ended: %s", error, exc_info=error)
-
-    async def _end(self) -> None:
-        for task in list(self._tasks):
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-
-
 async def _sweep(sessions: Sessions) -> None:
     while True:
         await asyncio.sleep(SWEEP_EVERY_S)
@@ -292,20 +273,6 @@ async def _sweep(sessions: Sessions) -> None:
 async def _note_refused(audit: Audit, runtime_id: str, peer: str) -> None:
     with contextlib.suppress(ClawLoopsError):
         await audit.record(None, "model token refused", runtime_id, f"from {peer}")
-
-
-async def _alone(stopping: asyncio.Event) -> None:
-    """Stop when no route is left: the edge container has died, and this namespace leads nowhere any more."""
-    while True:
-        await asyncio.sleep(ALONE_EVERY_S)
-        if not _has_routes():
-            log.error("the edge container is gone: stopping, so that a restart joins the new one")
-            stopping.set()
-
-
-def _has_routes() -> bool:
-    """The file has a heading, and a line for each route but loopback's (proc(5))."""
-    return len(ROUTES.read_text().splitlines()) > 1
 
 
 def _site(settings: Settings) -> Site:

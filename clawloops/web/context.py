@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from aiohttp import ClientSession, web
+from aiohttp import ClientSession, MultipartReader, web
 from multidict import MultiDict
 
 from clawloops.control.accounts import Accounts
@@ -19,6 +19,7 @@ from clawloops.control.ledger import Ledger
 from clawloops.control.models import Models
 from clawloops.control.runtimes import Runtimes
 from clawloops.control.sessions import Sessions
+from clawloops.control.workspaces import Workspaces
 from clawloops.errors import ClawLoopsError
 from clawloops.model.account import Session, User
 from clawloops.model.runtime import Limits, Size, limits
@@ -104,6 +105,7 @@ LEDGER: web.AppKey[Ledger] = web.AppKey("ledger", Ledger)
 AUDIT: web.AppKey[Audit] = web.AppKey("audit", Audit)
 BOARD: web.AppKey[Board] = web.AppKey("board", Board)
 WAKER: web.AppKey[Waker] = web.AppKey("waker", Waker)
+WORKSPACES: web.AppKey[Workspaces] = web.AppKey("workspaces", Workspaces)
 HOST: web.AppKey[Host] = web.AppKey("host", Host)
 ACTIVITY: web.AppKey[Activity] = web.AppKey("activity", Activity)
 
@@ -125,6 +127,9 @@ USER: web.RequestKey[User] = web.RequestKey("user", User)
 SESSION: web.RequestKey[Session] = web.RequestKey("session", Session)
 SENT: web.RequestKey[MultiDict[str]] = web.RequestKey("sent", MultiDict)
 """The fields of the form that came with this request."""
+
+PARTS: web.RequestKey[MultipartReader] = web.RequestKey("parts", MultipartReader)
+"""The rest of a form with a file, for the handlers of `middleware.UPLOADS`."""
 
 REFUSED: web.RequestKey[ClawLoopsError] = web.RequestKey("refused", ClawLoopsError)
 """Why the form that was just sent was not accepted; the page is shown again with it."""

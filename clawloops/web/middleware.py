@@ -6,7 +6,7 @@ import hmac
 import logging
 import secrets
 
-from aiohttp import hdrs, web
+from aiohttp import BodyPartReader, hdrs, web
 from aiohttp.typedefs import Handler
 from multidict import MultiDict
 
@@ -18,6 +18,7 @@ from clawloops.web.context import (
     ACCOUNTS,
     COOKIES,
     NONCE,
+    PARTS,
     REQUEST_ID,
     SENT,
     SESSION,
@@ -37,6 +38,10 @@ HOSTLESS = frozenset({"/healthz", "/ca.crt"})
 
 _READS = frozenset({"GET", "HEAD", "OPTIONS"})
 _FORM = "application/x-www-form-urlencoded"
+_TOKEN_BYTES = 256
+
+UPLOADS = frozenset({"/workspace/files/import"})
+"""Take a form with a file, which their handlers read as it comes. Its first field is the token."""
 
 
 @web.middleware
@@ -130,14 +135,33 @@ async def check_origin(request: web.Request, handler: Handler) -> web.StreamResp
         raise Forbidden("This form was sent from another site. Open the dashboard and send it from there.")
     if request.headers.get("Sec-Fetch-Site", "same-origin") != "same-origin":
         raise Forbidden("This form was sent from another site. Open the dashboard and send it from there.")
-    if request.content_type != _FORM:
-        raise BadInput(f"Send this as {_FORM}.")
-    request[SENT] = MultiDict((name, value) for name, value in (await request.post()).items() if isinstance(value, str))
-    token: str = request.headers.get("X-CSRF-Token") or request[SENT].get("csrf") or ""
+    in_form = await _token_in(request)
+    token = request.headers.get("X-CSRF-Token") or in_form
     tied_to = [request[COOKIES][name] for name in (cookies.SESSION, cookies.FORM) if name in request[COOKIES]]
     if not any(hmac.compare_digest(cookies.csrf_of(each).encode(), token.encode()) for each in tied_to):
         raise Forbidden("This form is out of date. Go back, reload the page and send it again.")
     return await handler(request)
+
+
+async def _token_in(request: web.Request) -> str:
+    """The token in a form, which is read whole; of one with a file, only what stands before the file is read."""
+    if request.path in UPLOADS and request.content_type == "multipart/form-data":
+        request[SENT] = MultiDict()
+        try:
+            request[PARTS] = await request.multipart()
+            first = await request[PARTS].next()
+        except ValueError as error:
+            raise BadInput("This form cannot be read. Reload the page and send it again.") from error
+        if not isinstance(first, BodyPartReader) or first.name != "csrf":
+            return ""
+        token = b""
+        while len(token) < _TOKEN_BYTES and (chunk := await first.read_chunk(_TOKEN_BYTES)):
+            token += chunk
+        return token.decode(errors="replace").strip()
+    if request.content_type != _FORM:
+        raise BadInput(f"Send this as {_FORM}.")
+    request[SENT] = MultiDict((name, value) for name, value in (await request.post()).items() if isinstance(value, str))
+    return request[SENT].get("csrf") or ""
 
 
 MIDDLEWARES = (number_requests, answer_errors, check_host, know_visitor, check_origin)

@@ -61,7 +61,15 @@ def load_templates(folder: Path) -> jinja2.Environment:
         lstrip_blocks=True,
     )
     environment.filters.update(
-        number=number, duration=duration, day=day, within=within, moment=moment, iso=iso, sentence=sentence, took=took
+        number=number,
+        duration=duration,
+        day=day,
+        within=within,
+        moment=moment,
+        iso=iso,
+        sentence=sentence,
+        took=took,
+        size=size,
     )
     return environment
 
@@ -122,6 +130,15 @@ def duration(ms: int) -> str:
 def took(ms: int) -> str:
     """As `duration`, to the millisecond where that is all: 19 ms."""
     return f"{ms} ms" if 0 <= ms < 100 else duration(ms)
+
+
+def size(count: int) -> str:
+    """Bytes as a person reads them: 12 KiB, 3.4 MiB, 1.2 GiB."""
+    for unit, power in (("GiB", 30), ("MiB", 20), ("KiB", 10)):
+        if count >= 1 << power:
+            value = count / (1 << power)
+            return f"{value:.1f} {unit}" if value < 10 else f"{value:.0f} {unit}"
+    return f"{count} bytes"
 
 
 def day(instant: int) -> str:

@@ -19,6 +19,7 @@ from clawloops.control.ledger import Ledger
 from clawloops.control.models import Models
 from clawloops.control.runtimes import Runtimes
 from clawloops.control.sessions import Sessions
+from clawloops.control.workspaces import Workspaces
 from clawloops.errors import BadInput, Forbidden, NotSignedIn, TooManyAttempts
 from clawloops.orchestrator.activity import Activity
 from clawloops.orchestrator.board import Board
@@ -34,6 +35,7 @@ from clawloops.web import (
     middleware,
     models,
     opening,
+    shelf,
     sign_in,
     waking,
     webhook,
@@ -92,6 +94,17 @@ DASHBOARD = (
     Route("POST", "/workspace/restart", workspace.restart, For.MEMBER),
     Route("POST", "/workspace/delete", workspace.delete, For.MEMBER),
     Route("POST", "/workspace/settings", workspace.settle, For.MEMBER),
+    Route("GET", "/workspace/files", shelf.show, For.MEMBER),
+    Route("GET", "/workspace/files/live", shelf.live, For.MEMBER),
+    Route("POST", "/workspace/files/snapshot", shelf.snapshot, For.MEMBER),
+    Route("POST", "/workspace/files/restore", shelf.restore, For.MEMBER),
+    Route("POST", "/workspace/files/trash", shelf.put_away, For.MEMBER),
+    Route("POST", "/workspace/files/give", shelf.give, For.MEMBER, again=shelf.show),
+    Route("POST", "/workspace/files/reset", shelf.reset, For.MEMBER),
+    Route("POST", "/workspace/files/export", shelf.export, For.MEMBER),
+    Route("GET", "/workspace/files/exports/{job}", shelf.download, For.MEMBER),
+    Route("POST", "/workspace/files/import", shelf.bring, For.MEMBER, again=shelf.show),
+    Route("POST", "/workspace/files/jobs/{job}/cancel", shelf.cancel, For.MEMBER),
     Route("GET", "/handover", handover.give, For.MEMBER),
     Route("GET", "/models", models.show, For.ADMIN),
     Route("POST", "/models", models.add, For.ADMIN, again=models.show),
@@ -145,6 +158,7 @@ def dashboard_app(
     activity: Activity,
     hooks: Hooks,
     host: Host,
+    workspaces: Workspaces,
     templates: Path = TEMPLATE_FOLDER,
     runtime_port: int = OPENCLAW_PORT,
 ) -> web.Application:
@@ -162,15 +176,16 @@ def dashboard_app(
         app[context.LEDGER] = ledger
         app[context.AUDIT] = audit
         app[context.HOST] = host
+        app[context.WORKSPACES] = workspaces
         app[context.RUNTIME_PORT] = runtime_port
         app[webhook.HOOKS], app[webhook.WAITING] = hooks, waiting
         app[PLACES], app[WATCHES], app[TEMPLATES], app[files.FILES] = places, watches, environment, own_files
         return app
 
     app = fill(web.Application(middlewares=middleware.MIDDLEWARES, client_max_size=MAX_FORM_BYTES))
-    workspaces = fill(web.Application())
-    _register(workspaces, WORKSPACE)
-    app.add_domain(f"*.ws.{site.authority}", workspaces)
+    hosts = fill(web.Application())
+    _register(hosts, WORKSPACE)
+    app.add_domain(f"*.ws.{site.authority}", hosts)
     _register(app, DASHBOARD)
     app.on_response_prepare.append(middleware.add_headers)
     app.on_startup.append(_open_upstream)

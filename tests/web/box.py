@@ -25,6 +25,7 @@ from clawloops.control.ledger import Ledger
 from clawloops.control.models import BundledParts, Models
 from clawloops.control.runtimes import Runtimes
 from clawloops.control.sessions import Sessions
+from clawloops.control.workspaces import Workspaces
 from clawloops.gateway.journal import Journal
 from clawloops.gateway.route import Directory
 from clawloops.model.account import Role, Session, SessionKind, User
@@ -33,6 +34,7 @@ from clawloops.orchestrator.activity import Activity
 from clawloops.orchestrator.admission import Box as Room
 from clawloops.orchestrator.admission import Gate
 from clawloops.orchestrator.board import Board
+from clawloops.runtimes.client import Engine
 from clawloops.store import users
 from clawloops.store.db import Database, open_database
 from clawloops.store.migrate import migrate
@@ -63,6 +65,7 @@ class Box:
     handover: Handover
     runtimes: Runtimes
     hooks: Hooks
+    workspaces: Workspaces
     models: Models
     ledger: Ledger
     audit: Audit
@@ -92,7 +95,7 @@ class Box:
             site=self.site, accounts=self.accounts, invitations=self.invitations, sessions=self.sessions,
             handover=self.handover, runtimes=self.runtimes, models=self.models, ledger=self.ledger, audit=self.audit,
             board=self.board, waker=self, activity=self.activity, hooks=self.hooks, host=self,
-            runtime_port=self.runtime_port,
+            workspaces=self.workspaces, runtime_port=self.runtime_port,
         )  # fmt: skip
         self.dashboard = await serve(app, self.site.port)
 
@@ -187,6 +190,9 @@ async def opened_box(folder: Path) -> AsyncIterator[Box]:
         box = Box(
             site=site, accounts=accounts, sessions=sessions, runtimes=runtimes, board=board, db=db,
             hooks=Hooks(db, audit, wake=woken.append),
+            workspaces=Workspaces(
+                db, audit, runtimes, Engine(), install_id="0" * 8, data=str(folder), wake=woken.append
+            ),
             invitations=Invitations(db, accounts, audit, origin=site.origin), handover=Handover(sessions),
             models=models, ledger=Ledger(db, journal), audit=audit, journal=journal, directory=directory, http=http,
             auth_port=auth_port, runtime_port=runtime_port, woken=woken,

@@ -30,9 +30,11 @@ async function comeBack(part) {
 function show(part, html) {
   const open = [...part.querySelectorAll("details[open][id]")].map((each) => each.id);
   const focused = part.contains(document.activeElement) ? document.activeElement.id : "";
+  const typed = [...part.querySelectorAll("input[id]")].filter((each) => each.value).map((each) => [each.id, each.value]);
   const said = part.querySelector("[data-say]")?.textContent;
   part.innerHTML = html;
   for (const id of open) document.getElementById(id)?.setAttribute("open", "");
+  for (const [id, value] of typed) if (document.getElementById(id)) document.getElementById(id).value = value;
   if (focused) document.getElementById(focused)?.focus();
   const say = part.querySelector("[data-say]");
   if (say && said !== undefined && say.textContent !== said) {
