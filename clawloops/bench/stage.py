@@ -34,6 +34,7 @@ _CLONE_NEWNET = 0x40000000  # setns(2)
 
 # Same user, paths and port as the image that it is made from; /startupz, a page, and "idle" to whoever asks.
 _STANDIN = r"""FROM {image}
+USER root
 RUN printf '%s\n' \
  'use IO::Socket::INET; $SIG{{TERM}} = sub {{ exit 0 }}; $SIG{{PIPE}} = "IGNORE";' \
  'my $s = IO::Socket::INET->new(LocalPort => 18789, Listen => 16, ReuseAddr => 1) or die $!;' \
@@ -43,8 +44,9 @@ RUN printf '%s\n' \
  '$a = q({{"status":"started"}}) if $q =~ m(^GET /startupz);' \
  '$a = q({{"ok":true,"payload":{{"status":"ready","jobs":[],"channelAccounts":{{}}}}}}) if $q =~ m(^POST );' \
  'print $c "HTTP/1.1 200 x\r\nContent-Length: " . length($a) . "\r\nConnection: close\r\n\r\n$a"; close $c }}' \
- > /tmp/standin.pl
-ENTRYPOINT ["perl", "/tmp/standin.pl"]
+ > /opt/standin.pl
+USER node
+ENTRYPOINT ["perl", "/opt/standin.pl"]
 """
 
 
