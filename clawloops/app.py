@@ -26,6 +26,7 @@ from clawloops.control.hooks import Hooks
 from clawloops.control.invitations import Invitations
 from clawloops.control.ledger import Ledger
 from clawloops.control.models import BundledParts, Models
+from clawloops.control.rollouts import Rollouts
 from clawloops.control.runtimes import Runtimes
 from clawloops.control.sessions import Sessions
 from clawloops.control.workspaces import Workspaces
@@ -222,6 +223,7 @@ async def _build(settings: Settings, stack: AsyncExitStack, stopping: asyncio.Ev
         hooks=Hooks(db, audit, wake=orchestrator.wake),
         host=orchestrator,
         workspaces=workspaces,
+        rollouts=Rollouts(db, audit, image=settings.openclaw_image, look=orchestrator.look),
     )
     auth = auth_app(
         site=_site(settings),
@@ -239,7 +241,7 @@ async def _build(settings: Settings, stack: AsyncExitStack, stopping: asyncio.Ev
     background.keep(ledger.run())
     background.keep(workspaces.run())
     background.keep(_sweep(sessions))
-    background.keep(nudge.take(settings.data, orchestrator.wake_all))
+    background.keep(nudge.take(settings.data, orchestrator.look))
     background.keep(alone(stopping))
     for app, address in (
         (dashboard, settings.listen),

@@ -13,6 +13,7 @@ from clawloops import app, nudge
 from clawloops.config import Settings
 from clawloops.control.accounts import Accounts
 from clawloops.control.audit import Audit
+from clawloops.control.rollouts import Rollouts
 from clawloops.control.runtimes import CONSOLE, Runtimes
 from clawloops.control.sessions import Sessions
 from clawloops.errors import BadInput, Conflict, NotFound
@@ -70,7 +71,11 @@ async def run(settings: Settings, given: argparse.Namespace) -> None:
             lines = await runtimes.history(runtime.id, by=CONSOLE, limit=max(1, given.limit))
             _show_history(lines[::-1], people, as_json=given.json)
             return
-        runtime = await _change(runtimes, runtime, given)
+        if given.verb == "pin":
+            rollouts = Rollouts(db, audit, image=settings.openclaw_image, look=lambda: _nudge(settings.data))
+            runtime = await rollouts.pin(runtime.id, given.image, by=CONSOLE)
+        else:
+            runtime = await _change(runtimes, runtime, given)
         if given.json:
             print(json.dumps(_plain(runtime, people), indent=2))
         else:
@@ -101,8 +106,6 @@ async def _change(runtimes: Runtimes, runtime: Runtime, given: argparse.Namespac
             return await runtimes.settings(runtime.id, by=CONSOLE, size=Size(given.size))
         case "policy":
             return await runtimes.settings(runtime.id, by=CONSOLE, policy=Policy(given.policy))
-        case "pin":
-            return await runtimes.settings(runtime.id, by=CONSOLE, pin=given.image)
         case _:
             raise BadInput(f"there is no command {given.verb!r}; see clawloops runtime --help")
 

@@ -17,15 +17,15 @@ def give(data: Path) -> None:
     (data / "nudge").touch(mode=0o600)
 
 
-async def take(data: Path, wake_all: Callable[[], None]) -> None:
-    """Until cancelled: call `wake_all` within EVERY_S after each nudge."""
+async def take(data: Path, look: Callable[[], None]) -> None:
+    """Until cancelled: call `look` within EVERY_S after each nudge."""
     seen = _time(data)
     while True:
         await asyncio.sleep(EVERY_S)
         now = _time(data)
         if now != seen:
             seen = now
-            wake_all()
+            look()
 
 
 def _time(data: Path) -> int:

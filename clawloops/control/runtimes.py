@@ -11,7 +11,7 @@ from typing import Any
 
 from clawloops.clock import now_ms
 from clawloops.control.audit import Audit
-from clawloops.errors import BadInput, Conflict, Forbidden, NotFound, Unavailable
+from clawloops.errors import Conflict, Forbidden, NotFound, Unavailable
 from clawloops.model.account import Role, User
 from clawloops.model.runtime import Policy, Runtime, Size, Sleep, Want
 from clawloops.model.workspace import Happening, Job, JobState, Task
@@ -26,7 +26,6 @@ CONSOLE = User("", "", "the command line", Role.OWNER, "-", None, 0)
 """Whoever has a shell on the box. The audit names nobody."""
 
 _SLUG_ALPHABET = "abcdefghjkmnpqrstuvwxyz23456789"  # nothing that is misread aloud
-_IMAGE = re.compile(r"[a-z0-9][a-z0-9._:/-]*(@sha256:[0-9a-f]{64})?")
 _WORDS = {Want.RUNNING: "Started", Want.STOPPED: "Stopped", Want.GONE: "Its container was deleted"}
 _POLICIES = {
     Policy.ALWAYS_ON: "it stays awake",
@@ -113,23 +112,18 @@ class Runtimes:
         policy: Policy | None = None,
         sleeps_despite_polling: bool | None = None,
         size: Size | None = None,
-        pin: str | None = None,
     ) -> Runtime:
-        """Change what is given. How deep it sleeps is its owner's to say as well; its size and image are an admin's.
+        """Change what is given. How deep it sleeps is its owner's to say as well; how large it is, only an admin's.
 
-        `pin`: the image that it stays on, "" for the one of the install. A new size or image waits until the workspace
-        is idle, or for a restart.
+        A new size waits until the workspace is idle, or for a restart.
         """
         runtime = await self.get(runtime_id, by=by)
-        if size is not None or pin is not None:
+        if size is not None:
             _administers(by)
-        if pin and not _IMAGE.fullmatch(pin):
-            raise BadInput(f"{pin!r} is not the name of an image.", field="pin")
         fields: dict[str, Any] = {
             "policy": policy,
             "sleeps_despite_polling": sleeps_despite_polling,
             "size": size,
-            "pin": pin,
         }
         wanted = {
             name: value for name, value in fields.items() if value is not None and value != getattr(runtime, name)
@@ -144,7 +138,7 @@ class Runtimes:
             return new
 
         runtime = await self._change(runtime, change)
-        told = "; ".join(_told(name, value) for name, value in wanted.items())
+        told = "; ".join(_told(each) for each in wanted.values())
         await self._audit.record(by.id or None, "workspace settings", runtime.slug, told)
         await self._note(runtime, "settings", f"Settings changed by {by.name}: {told}", by)
         self._wake(runtime.id)
@@ -243,13 +237,13 @@ def _administers(user: User) -> None:
         raise Forbidden("Only an admin can do this.")
 
 
-def _told(name: str, value: object) -> str:
-    match name, value:
-        case "policy", Policy():
+def _told(value: Policy | Size | bool) -> str:
+    match value:
+        case Policy():
             return _POLICIES[value]
-        case "size", Size():
+        case Size():
             return f"its size is {value}"
-        case "sleeps_despite_polling", bool():
-            return "it sleeps although a channel polls" if value else "it stays awake for a channel that polls"
-        case _:
-            return f"it stays on the image {value}" if value else "it follows the image of the box"
+        case True:
+            return "it sleeps although a channel polls"
+        case False:
+            return "it stays awake for a channel that polls"

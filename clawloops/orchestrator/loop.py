@@ -120,6 +120,11 @@ class Orchestrator:
         """Look at all of them soon: models or settings were changed. Never blocks."""
         self._all.set()
 
+    def look(self) -> None:
+        """Look soon at all of them, and at who is to be moved to another image. Never blocks."""
+        self.wake_all()
+        self.roller.look()
+
     async def _resync(self) -> None:
         while True:
             with contextlib.suppress(TimeoutError):

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from aiohttp import web
 
+from clawloops.control.rollouts import Progress
+from clawloops.model.rollout import RolloutState
 from clawloops.model.runtime import Phase, Runtime, View
 from clawloops.orchestrator.admission import Box
-from clawloops.web.context import ACCOUNTS, BOARD, HOST, RUNTIMES, SESSION, USER, Stranger
+from clawloops.web.context import ACCOUNTS, BOARD, HOST, ROLLOUTS, RUNTIMES, SENT, SESSION, USER, Stranger
 from clawloops.web.live import stream
 from clawloops.web.pages import render, render_part
 from clawloops.web.states import State, policy_name, size_name, state_of
@@ -27,6 +30,12 @@ _COUNTED = {
     Phase.WORKING: "Working",
     Phase.DEGRADED: "In trouble",
     Phase.UNKNOWN: "In trouble",
+}
+_ROLLING = {
+    RolloutState.CANARY: ("Trying it on one", "busy"),
+    RolloutState.REST: ("Under way", "busy"),
+    RolloutState.DONE: ("Some stay behind", "off"),
+    RolloutState.HALTED: ("Halted", "bad"),
 }
 _ALWAYS = ("Awake", "Paused", "Asleep", "Stopped")
 
@@ -55,8 +64,33 @@ class Odd:
     command: str
 
 
+@dataclass(frozen=True, slots=True)
+class Upgrade:
+    """How far everybody is on the way to the box's image of OpenClaw."""
+
+    image: str
+    word: str
+    tone: str
+    note: str
+    on: int
+    of: int
+    behind: list[tuple[str, str, str]]  # whose, the image it is on, what came of moving it
+    may_try: bool
+
+
 async def show(request: web.Request) -> web.Response:
     return render(request, "box.html", **await _values(request))
+
+
+async def choose_canary(request: web.Request) -> web.Response:
+    """Whose workspace is tried first on the next image; none: it is chosen by itself."""
+    await request.app[ROLLOUTS].choose_canary(request[SENT].get("canary", ""), by=request[USER])
+    raise web.HTTPSeeOther("/box")
+
+
+async def try_again(request: web.Request) -> web.Response:
+    await request.app[ROLLOUTS].try_again(by=request[USER])
+    raise web.HTTPSeeOther("/box")
 
 
 async def live(request: web.Request) -> web.StreamResponse:
@@ -73,13 +107,40 @@ async def _values(request: web.Request) -> dict[str, Any]:
     counts = Counter(_COUNTED.get(each.view.phase, "Awake") for each in lines)
     queue = app[HOST].gate.queue()
     waiting = [each for each in lines if each.runtime.id in queue]
+    progress = await app[ROLLOUTS].progress(by=request[USER])
     return {
         "left": _left(app),
+        "upgrade": _upgrade(progress, {each.runtime.id: each.owner for each in lines}),
+        "canary": progress.canary,
         "counts": [(name, counts[name]) for name in dict.fromkeys((*_ALWAYS, *counts))],
         "lines": lines,
         "queue": sorted(waiting, key=lambda each: queue.index(each.runtime.id)),
         "strangers": [_odd(each) for each in app[HOST].strangers],
     }
+
+
+def _upgrade(progress: Progress, owners: Mapping[str, str]) -> Upgrade:
+    moved = [each for each in progress.members if each.runtime.volume_at]
+    behind = [each for each in moved if each.behind]
+    rollout = progress.rollout
+    state = rollout.state if rollout else RolloutState.DONE
+    if state is not RolloutState.HALTED and not behind:
+        word, tone = "Done", "ok"
+    else:
+        word, tone = _ROLLING[state]
+    return Upgrade(
+        image=progress.image,
+        word=word,
+        tone=tone,
+        note=rollout.note if rollout else "",
+        on=len(moved) - len(behind),
+        of=len(moved),
+        behind=[
+            (owners.get(each.runtime.id, each.runtime.slug), each.runtime.image, each.job.note if each.job else "")
+            for each in behind
+        ],
+        may_try=progress.halted or (rollout is not None and rollout.ended_at > 0 and bool(behind)),
+    )
 
 
 def _line(app: web.Application, runtime: Runtime) -> Line:

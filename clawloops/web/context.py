@@ -17,6 +17,7 @@ from clawloops.control.handover import Handover
 from clawloops.control.invitations import Invitations
 from clawloops.control.ledger import Ledger
 from clawloops.control.models import Models
+from clawloops.control.rollouts import Rollouts
 from clawloops.control.runtimes import Runtimes
 from clawloops.control.sessions import Sessions
 from clawloops.control.workspaces import Workspaces
@@ -106,6 +107,7 @@ AUDIT: web.AppKey[Audit] = web.AppKey("audit", Audit)
 BOARD: web.AppKey[Board] = web.AppKey("board", Board)
 WAKER: web.AppKey[Waker] = web.AppKey("waker", Waker)
 WORKSPACES: web.AppKey[Workspaces] = web.AppKey("workspaces", Workspaces)
+ROLLOUTS: web.AppKey[Rollouts] = web.AppKey("rollouts", Rollouts)
 HOST: web.AppKey[Host] = web.AppKey("host", Host)
 ACTIVITY: web.AppKey[Activity] = web.AppKey("activity", Activity)
 

@@ -17,6 +17,7 @@ from clawloops.control.hooks import Hooks
 from clawloops.control.invitations import Invitations
 from clawloops.control.ledger import Ledger
 from clawloops.control.models import Models
+from clawloops.control.rollouts import Rollouts
 from clawloops.control.runtimes import Runtimes
 from clawloops.control.sessions import Sessions
 from clawloops.control.workspaces import Workspaces
@@ -93,7 +94,8 @@ DASHBOARD = (
     Route("POST", "/workspace/stop", workspace.stop, For.MEMBER),
     Route("POST", "/workspace/restart", workspace.restart, For.MEMBER),
     Route("POST", "/workspace/delete", workspace.delete, For.MEMBER),
-    Route("POST", "/workspace/settings", workspace.settle, For.MEMBER),
+    Route("POST", "/workspace/settings", workspace.settle, For.MEMBER, again=workspace.show),
+    Route("POST", "/workspace/webhook", workspace.webhook, For.MEMBER),
     Route("GET", "/workspace/files", shelf.show, For.MEMBER),
     Route("GET", "/workspace/files/live", shelf.live, For.MEMBER),
     Route("POST", "/workspace/files/snapshot", shelf.snapshot, For.MEMBER),
@@ -117,13 +119,16 @@ DASHBOARD = (
     Route("POST", "/members/{id}/enable", members.enable, For.ADMIN),
     Route("GET", "/box", box.show, For.ADMIN),
     Route("GET", "/box/live", box.live, For.ADMIN),
+    Route("POST", "/box/upgrade/canary", box.choose_canary, For.ADMIN),
+    Route("POST", "/box/upgrade/again", box.try_again, For.ADMIN),
     Route("GET", "/box/workspaces/{id}", workspace.show, For.ADMIN),
     Route("GET", "/box/workspaces/{id}/live", workspace.live, For.ADMIN),
     Route("GET", "/box/workspaces/{id}/history", workspace.history, For.ADMIN),
     Route("POST", "/box/workspaces/{id}/start", workspace.start, For.ADMIN),
     Route("POST", "/box/workspaces/{id}/stop", workspace.stop, For.ADMIN),
     Route("POST", "/box/workspaces/{id}/restart", workspace.restart, For.ADMIN),
-    Route("POST", "/box/workspaces/{id}/settings", workspace.settle, For.ADMIN),
+    Route("POST", "/box/workspaces/{id}/settings", workspace.settle, For.ADMIN, again=workspace.show),
+    Route("POST", "/box/workspaces/{id}/webhook", workspace.webhook, For.ADMIN),
 )
 
 WORKSPACE = (
@@ -159,6 +164,7 @@ def dashboard_app(
     hooks: Hooks,
     host: Host,
     workspaces: Workspaces,
+    rollouts: Rollouts,
     templates: Path = TEMPLATE_FOLDER,
     runtime_port: int = OPENCLAW_PORT,
 ) -> web.Application:
@@ -177,6 +183,7 @@ def dashboard_app(
         app[context.AUDIT] = audit
         app[context.HOST] = host
         app[context.WORKSPACES] = workspaces
+        app[context.ROLLOUTS] = rollouts
         app[context.RUNTIME_PORT] = runtime_port
         app[webhook.HOOKS], app[webhook.WAITING] = hooks, waiting
         app[PLACES], app[WATCHES], app[TEMPLATES], app[files.FILES] = places, watches, environment, own_files

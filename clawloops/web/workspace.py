@@ -10,10 +10,11 @@ from clawloops.errors import BadInput, NotFound
 from clawloops.model.runtime import Policy, Runtime, Size, Want
 from clawloops.model.workspace import Happening
 from clawloops.web.addresses import safe_path
-from clawloops.web.context import ACCOUNTS, BOARD, RUNTIMES, SENT, SESSION, SITE, USER
+from clawloops.web.context import ACCOUNTS, BOARD, ROLLOUTS, RUNTIMES, SENT, SESSION, SITE, USER, WORKSPACES
 from clawloops.web.live import stream
 from clawloops.web.pages import render, render_part
 from clawloops.web.states import POLICIES, policy_name, size_name, size_text, state_of
+from clawloops.web.webhook import HOOKS
 
 OFTEN_S = 3.0  # how often what no bus tells of is looked for: the progress of work on the workspace
 SHORT = 8
@@ -21,14 +22,17 @@ SHORT = 8
 E = TypeVar("E", Policy, Size)
 
 
-async def show(request: web.Request) -> web.Response:
+async def show(request: web.Request, *, hook_token: str | None = None) -> web.Response:
     try:
         runtime = await chosen(request)
     except NotFound:
         if "id" in request.match_info:
             raise
         raise web.HTTPSeeOther("/") from None  # it is made by opening it
-    return render(request, "workspace.html", **await _state(request, runtime), **_settings(request, runtime))
+    values = {**await _state(request, runtime), **_settings(request, runtime), "hook_token": hook_token}
+    if not values["mine"]:
+        values["shelf"] = await request.app[WORKSPACES].shelf(runtime.id, by=request[USER])
+    return render(request, "workspace.html", **values)
 
 
 async def live(request: web.Request) -> web.StreamResponse:
@@ -82,15 +86,26 @@ async def settle(request: web.Request) -> web.Response:
     """Change what the form holds. A box that is not ticked is not sent: it counts where the policy is."""
     sent = request[SENT]
     runtime = await chosen(request)
+    if "pin" in sent and sent["pin"].strip() != runtime.pin:
+        await request.app[ROLLOUTS].pin(runtime.id, sent["pin"].strip(), by=request[USER])
     await request.app[RUNTIMES].settings(
         runtime.id,
         by=request[USER],
         policy=_one_of(Policy, sent.get("policy"), "policy"),
         sleeps_despite_polling="sleeps_despite_polling" in sent if "policy" in sent else None,
         size=_one_of(Size, sent.get("size"), "size"),
-        pin=sent["pin"].strip() if "pin" in sent else None,
     )
     raise back(request)
+
+
+async def webhook(request: web.Request) -> web.Response:
+    """Switch the address on or off. Its token is in this answer and nowhere else: only its hash is kept."""
+    runtime = await chosen(request)
+    if request[SENT].get("on") != "yes":
+        await request.app[HOOKS].disable(runtime.id, request[USER])
+        raise web.HTTPSeeOther(_base(request))
+    token = await request.app[HOOKS].enable(runtime.id, request[USER])
+    return await show(request, hook_token=token)
 
 
 async def chosen(request: web.Request) -> Runtime:
@@ -141,6 +156,7 @@ def _settings(request: web.Request, runtime: Runtime) -> dict[str, Any]:
         "policies": POLICIES,
         "policy": policy_name(runtime.policy),
         "sizes": [(each.value, size_name(each), size_text(site.limits_of(each))) for each in Size],
+        "hook_address": f"{site.workspace_origin(runtime.slug)}/hooks/agent",
         "size": f"{size_name(runtime.size)}: {size_text(site.limits_of(runtime.size))}",
     }
 

@@ -23,6 +23,7 @@ from clawloops.control.hooks import Hooks
 from clawloops.control.invitations import Invitations
 from clawloops.control.ledger import Ledger
 from clawloops.control.models import BundledParts, Models
+from clawloops.control.rollouts import Rollouts
 from clawloops.control.runtimes import Runtimes
 from clawloops.control.sessions import Sessions
 from clawloops.control.workspaces import Workspaces
@@ -44,6 +45,7 @@ from clawloops.web.context import Site, Stranger
 from clawloops.web.routes import auth_app, dashboard_app
 
 BASE = "clawloops.localhost"
+IMAGE = "clawloops/openclaw:2"
 NAVIGATE = {"Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "document", "Accept": "text/html"}
 
 
@@ -66,6 +68,7 @@ class Box:
     runtimes: Runtimes
     hooks: Hooks
     workspaces: Workspaces
+    rollouts: Rollouts
     models: Models
     ledger: Ledger
     audit: Audit
@@ -95,7 +98,7 @@ class Box:
             site=self.site, accounts=self.accounts, invitations=self.invitations, sessions=self.sessions,
             handover=self.handover, runtimes=self.runtimes, models=self.models, ledger=self.ledger, audit=self.audit,
             board=self.board, waker=self, activity=self.activity, hooks=self.hooks, host=self,
-            workspaces=self.workspaces, runtime_port=self.runtime_port,
+            workspaces=self.workspaces, rollouts=self.rollouts, runtime_port=self.runtime_port,
         )  # fmt: skip
         self.dashboard = await serve(app, self.site.port)
 
@@ -190,6 +193,7 @@ async def opened_box(folder: Path) -> AsyncIterator[Box]:
         box = Box(
             site=site, accounts=accounts, sessions=sessions, runtimes=runtimes, board=board, db=db,
             hooks=Hooks(db, audit, wake=woken.append),
+            rollouts=Rollouts(db, audit, image=IMAGE, look=lambda: woken.append("")),
             workspaces=Workspaces(
                 db, audit, runtimes, Engine(), install_id="0" * 8, data=str(folder), wake=woken.append
             ),

@@ -6,9 +6,12 @@ import asyncio
 from dataclasses import dataclass
 
 from clawloops.model.account import Role
+from clawloops.model.rollout import Rollout, RolloutState
 from clawloops.model.runtime import Phase, View
+from clawloops.store import rollouts
+from clawloops.store import volumes as rows
 from clawloops.web import cookies
-from tests.web.box import Box
+from tests.web.box import IMAGE, Box
 
 
 @dataclass(frozen=True)
@@ -65,3 +68,21 @@ async def test_the_workspace_of_a_disabled_member_has_no_start(box: Box) -> None
     page = await (await box.page("/box", token)).text()
     assert "disabled" in page and f'id="start-{runtime.id}"' not in page
     assert (await box.send(f"/box/workspaces/{runtime.id}/start", token)).status == 409
+
+
+async def test_it_tells_how_far_an_upgrade_is_and_a_halted_one_is_tried_again(box: Box) -> None:
+    token, _ = await box.signed_in(await box.member("olga", Role.OWNER))
+    mia = await rows.used(box.db, await box.workspace(await box.member("mia")), image="clawloops/openclaw:1", now=1)
+    await rows.used(box.db, await box.workspace(await box.member("ben")), image=IMAGE, now=1)
+    assert "1 of 2 workspaces are on their image" in await (await box.page("/box", token)).text()
+    assert (await box.send("/box/upgrade/again", token)).status == 409
+    halted = Rollout(IMAGE, mia.id, RolloutState.HALTED, "the canary did not answer", 1, 2)
+    await rollouts.begin(box.db, halted)
+    page = await (await box.page("/box", token)).text()
+    assert "Halted" in page and "The canary did not answer." in page and "clawloops/openclaw:1" in page
+    assert (await box.send("/box/upgrade/again", token)).headers["Location"] == "/box"
+    again = await rollouts.of(box.db, IMAGE)
+    assert again is not None and again.state is RolloutState.CANARY
+    assert (await box.send("/box/upgrade/canary", token, canary=mia.id)).status == 303
+    assert f'value="{mia.id}" selected' in await (await box.page("/box", token)).text()
+    assert (await box.send("/box/upgrade/canary", token, canary="r0")).status == 404

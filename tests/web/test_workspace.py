@@ -148,6 +148,7 @@ async def test_a_member_sets_how_deep_it_sleeps_and_not_how_large_it_is(box: Box
     assert (row.policy, row.sleeps_despite_polling) == (Policy.STOP, False)
     assert (await box.send("/workspace/settings", token, size="large")).status == 403
     assert (await box.send("/workspace/settings", token, pin="evil:latest")).status == 403
+    assert (await box.send("/workspace/settings", token, pin="")).status == 303
     assert (await box.send("/workspace/settings", token, policy="never")).status == 400
     assert await _row(box, runtime) == row
 
@@ -224,6 +225,31 @@ async def test_an_admin_runs_the_workspace_of_a_member_and_cannot_enter_it(box: 
     assert (row.policy, row.size, row.pin) == (Policy.ALWAYS_ON, Size.LARGE, "clawloops/openclaw:1")
     assert "Settings changed by Olga" in await (await box.page(f"{base}/history", token)).text()
     assert (await box.page("/box/workspaces/r0", token)).status == 404
+
+
+async def test_a_webhook_address_is_switched_on_and_its_token_is_shown_once(box: Box) -> None:
+    _, runtime, token = await _mine(box)
+    shown = await box.send("/workspace/webhook", token, on="yes")
+    text = await shown.text()
+    secret = text.split('id="hook-token" value="')[1].split('"')[0]
+    assert shown.status == 200 and await box.hooks.admits(runtime.id, secret) is not None
+    page = await (await box.page("/workspace", token)).text()
+    assert secret not in page and f"{box.site.workspace_origin(runtime.slug)}/hooks/agent" in page
+    admins, _ = await box.signed_in(await box.member("olga", Role.ADMIN))
+    base = f"/box/workspaces/{runtime.id}"
+    assert (await box.send(f"{base}/webhook", admins, on="yes")).status == 403
+    assert "Switch off" in await (await box.page(base, admins)).text()
+    assert (await box.send(f"{base}/webhook", admins)).headers["Location"] == base
+    assert await box.hooks.admits(runtime.id, secret) is None
+    assert "Switch on" in await (await box.page("/workspace", token)).text()
+
+
+async def test_an_image_that_is_none_is_told_on_the_page(box: Box) -> None:
+    _, runtime, _ = await _mine(box)
+    token, _ = await box.signed_in(await box.member("olga", Role.ADMIN))
+    refused = await box.send(f"/box/workspaces/{runtime.id}/settings", token, pin="-v /:/host", policy="stop")
+    assert refused.status == 400 and "is not the name of an image" in await refused.text()
+    assert (await _row(box, runtime)).pin == ""
 
 
 @pytest.mark.attacks
