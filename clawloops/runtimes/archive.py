@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +18,7 @@ import docker.errors
 import requests
 
 from clawloops.errors import EngineRefused, Unavailable
-from clawloops.runtimes import parcel, tape, volumes
+from clawloops.runtimes import names, parcel, tape, volumes
 from clawloops.runtimes.carriers import carrier
 from clawloops.runtimes.client import Api, Engine
 from clawloops.runtimes.parcel import Keep, Written
@@ -29,6 +30,7 @@ Slot = tuple[str, int]
 Watch = Callable[[int], None]
 """Told how many bytes have passed, in the thread of the copy; what it raises ends the copy."""
 
+_DF_TRIES = 120  # half a second apart
 # Its parent, and not the workspace: unpacked at /, no link of a workspace points out of what is unpacked, which the
 # Engine would refuse (measured: `../../../etc/hosts` in /home/node fails there, and passes here).
 _ABOVE = "/home"
@@ -47,11 +49,14 @@ class Archive:
     image: str
 
     async def measure(self, source: Slot) -> int:
-        """The size in bytes that a copy would have, files that are mostly holes at their full length."""
+        """The size of its files in bytes, those that are mostly holes at their full length; 0 when Docker cannot tell.
+
+        Docker walks through all that it keeps for this, which takes long on a full host. EngineMissing: no source.
+        """
 
         def work(api: Api, stop: threading.Event) -> int:
-            with self._source(api, source) as chunks:
-                return sum(len(chunk) for chunk in _counted(chunks, stop, None))
+            volumes.need(api, self.install_id, *source)
+            return _size(api, names.volume(self.install_id, *source))
 
         return await self.engine.apart(work)
 
@@ -124,6 +129,22 @@ class Archive:
                 raise _unreadable(error) from error
             except docker.errors.APIError as error:
                 raise _refusal(error) from error
+
+
+def _size(api: Api, volume: str) -> int:
+    url = f"{api.base_url}/v{api.api_version}/system/df"
+    for _ in range(_DF_TRIES):
+        with api.get(
+            url, params={"type": "volume"}, timeout=api.timeout
+        ) as answer:  # older Engines tell of all else too
+            if answer.status_code == 500 and b"already running" in answer.content:
+                time.sleep(0.5)  # for another copy, or for a person who asks how full the disk is
+                continue
+            answer.raise_for_status()
+            rows = answer.json().get("Volumes") or []
+        sizes = (int((row.get("UsageData") or {}).get("Size", 0)) for row in rows if row["Name"] == volume)
+        return max(0, next(sizes, 0))
+    return 0
 
 
 @contextlib.contextmanager

@@ -41,6 +41,7 @@ TABLE = (
     Call("GET", r"/volumes", "find strangers"),
     Call("POST", r"/volumes/create", "make a workspace volume with our labels (body: volumes.ensure)"),
     Call("GET", rf"/volumes/{_ID}", "is a workspace volume there, and is it ours"),
+    Call("GET", r"/system/df", "how big is a workspace, before it is copied"),
     Call("DELETE", r"/volumes/clawloops-[a-z0-9]+-ws-[a-z0-9]+(-\d+)?", "remove what was in the trash for 7 days"),
     Call(
         "GET",

@@ -91,7 +91,9 @@ async def test_every_row_of_the_table_is_used_and_enough(place: Place, monkeypat
     assert (await anext(looks)).runtime_id == row.id
     await networks.remove(engine, await network())
     assert await network() is None
-    await archive.Archive(engine, install, place.image).copy((row.id, 0), (row.id, 1))
+    copies = archive.Archive(engine, install, place.image)
+    assert await copies.measure((row.id, 0)) > 0
+    await copies.copy((row.id, 0), (row.id, 1))
     await reaper.remove(engine, install, row.id, 1)
     assert set(calls.TABLE) - used == set()
     await looks.aclose()
