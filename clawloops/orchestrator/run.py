@@ -5,7 +5,7 @@ from __future__ import annotations
 from clawloops.clock import steady_ms
 from clawloops.runtimes.seen import Container, State
 
-MISSES = 3  # probes in a row that a ready runtime may leave unanswered
+SILENT_MS = 60_000  # for so long a ready runtime may leave probes unanswered: a long turn can keep it busy
 
 
 class Run:
@@ -19,7 +19,8 @@ class Run:
         self._began = 0
         self._ready_at = 0
         self._paused_at: int | None = None
-        self._missed = 0
+        self._answered_at = 0
+        self._silent = False
 
     def saw(self, kept: Container | None, *, up: set[str]) -> None:
         """Bring what is remembered in line with one look; `up`: ids of the containers that have a process."""
@@ -28,8 +29,10 @@ class Run:
         running = kept is not None and kept.state in (State.RUNNING, State.PAUSED) and kept.id not in self.sigterm
         name = f"{kept.id} {kept.started_at}" if kept is not None and running else ""
         if name != self._name:
-            self._name, self._began, self.ready, self._missed = name, steady_ms(), False, 0
+            self._name, self._began, self.ready, self._silent = name, steady_ms(), False, False
         if kept is None or kept.state is not State.PAUSED:
+            if self._paused_at is not None:
+                self._answered_at = steady_ms()  # frozen, it could not answer
             self._paused_at = None
         elif self._paused_at is None:
             self._paused_at = steady_ms()
@@ -52,20 +55,20 @@ class Run:
         return steady_ms() - self._ready_at if self.ready else 0
 
     def probed(self, *, answers: bool) -> None:
-        """A ready one may miss a few probes; then it counts as booting again."""
+        """A ready one that is silent for long counts as booting again."""
+        now = steady_ms()
+        self._silent = not answers
         if answers:
-            self._missed = 0
+            self._answered_at = now
             if not self.ready:
-                self.ready, self._ready_at = True, steady_ms()
-        elif self.ready:
-            self._missed += 1
-            if self._missed >= MISSES:
-                self.ready, self._began = False, steady_ms()
+                self.ready, self._ready_at = True, now
+        elif self.ready and now - self._answered_at > SILENT_MS:
+            self.ready, self._began = False, now
 
     @property
     def doubtful(self) -> bool:
         """It was ready and did not answer the last probe."""
-        return self.ready and self._missed > 0
+        return self.ready and self._silent
 
     def draining(self) -> dict[str, int]:
         """For each container that was sent SIGTERM, how many ms ago."""

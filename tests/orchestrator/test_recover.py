@@ -112,6 +112,7 @@ async def test_a_runtime_that_stops_answering_is_not_called_ready_for_long(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(keeper, "RESYNC_S", 0.5)
+    monkeypatch.setattr("clawloops.orchestrator.run.SILENT_MS", 1500)
     monkeypatch.setattr("clawloops.orchestrator.phase.SLOW_BOOT_MS", 2000)
     runtime = await place.member()
     await place.orchestrate()
