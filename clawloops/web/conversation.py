@@ -3,7 +3,7 @@
 While the runtime is paused, or worked on, or was stopped because nobody used it, the page is kept connected: it gets
 the signs of life that it waits for, its polling is answered as OpenClaw answers while it is suspended, and the first
 thing that a person does rouses the runtime and is then delivered. A runtime that was stopped has lost its end: once it
-is up again the browser is sent to connect anew, and its page repeats by itself what was not answered.
+is up again the browser is sent to connect anew, and its page repeats by itself what was sent back to it.
 """
 
 from __future__ import annotations
@@ -125,9 +125,12 @@ class Conversation:
             kind = meaning(message.data, text=message.type is WSMsgType.TEXT) if is_frame else Meaning.POLL
             if kind is Meaning.PERSON:
                 self._app[ACTIVITY].touch(self._id, "its page was used")
-                while not self._awake.is_set():
+                while not self._awake.is_set() and not self._gone:
                     await self._rouse()
                 self._acted = time.monotonic()
+                if self._gone:
+                    await self._send_back(bytes(message.data))
+                    continue
             elif not self._awake.is_set():
                 if message.type is WSMsgType.TEXT:
                     await self._put_off(bytes(message.data), kind)
@@ -137,17 +140,30 @@ class Conversation:
     async def _put_off(self, frame: bytes, kind: Meaning) -> None:
         if kind is Meaning.NOTE:
             self._notes = [*self._notes[1 - MAX_NOTES :], frame]
-        elif (answer := refusal(frame, retry_after_s=int(TICK_S))) is not None:
+        else:
+            await self._refuse(frame, retry_after_s=int(TICK_S))
+
+    async def _send_back(self, frame: bytes) -> None:
+        """There is nobody to deliver it to. A page that is told so keeps it, and sends it once it is connected anew."""
+        await self._refuse(frame, retry_after_s=2)
+        await self._ask()
+
+    async def _refuse(self, frame: bytes, *, retry_after_s: int) -> None:
+        answer = refusal(frame, retry_after_s=retry_after_s)
+        if answer is not None:
             await self._browser.send_frame(answer, WSMsgType.TEXT)
 
     async def _rouse(self) -> None:
-        """Ask once, and wait a while: a boot takes longer than a pause, and what failed is asked again."""
+        """Ask, and wait a while: what comes of it is seen on the board, and what failed is asked again."""
+        await self._ask()
+        await self._follow(self._phase)
+        await _set_within(self._awake, ROUSE_AGAIN_S)
+
+    async def _ask(self) -> None:
         try:
             await self._app[WAKER].rouse(self._id, "its page was used")
         except Unavailable as error:
             log.warning("runtime %s is not roused yet: %s", self._id, error)
-        await self._follow(self._phase)
-        await _set_within(self._awake, ROUSE_AGAIN_S)
 
     async def _from_runtime(self) -> Closing:
         while True:

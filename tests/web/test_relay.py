@@ -384,7 +384,9 @@ async def test_a_page_outlives_its_stopped_runtime_and_is_sent_to_connect_anew(
             await asyncio.sleep(0.05)
     line.box.show(line.runtime, Phase.ASLEEP)
     await _calm(socket)
-    await socket.send_str("hello")
+    await socket.send_str(_request("chat.send", message="hello"))
+    sent_back = json.loads((await asyncio.wait_for(socket.receive(), 2)).data)
+    assert (sent_back["id"], sent_back["error"]["retryable"]) == ("1:chat.send", True)
     async with asyncio.timeout(5):
         while not line.box.roused:
             await asyncio.sleep(0.05)
