@@ -18,7 +18,7 @@ from pathlib import Path
 from clawloops.clock import now_ms
 from clawloops.control.audit import Audit
 from clawloops.control.runtimes import CONSOLE, Runtimes
-from clawloops.errors import BadInput, ClawLoopsError, Conflict, EngineRefused, Forbidden, Gone, NotFound
+from clawloops.errors import BadInput, ClawLoopsError, Conflict, EngineRefused, Forbidden, Gone, NotFound, Unavailable
 from clawloops.model.account import User
 from clawloops.model.runtime import Runtime
 from clawloops.model.workspace import EXPORT_HOURS, MOST_SNAPSHOTS, TRASH_DAYS, Job, JobState, Kind, Task, Volume
@@ -132,8 +132,10 @@ class Workspaces:
             await _received(path, chunks)
             await asyncio.to_thread(parcel.manifest, path)
             return await self._ask(runtime, Task.IMPORT, by=by, job_id=job_id)
-        except BaseException:
+        except BaseException as error:
             path.unlink(missing_ok=True)
+            if isinstance(error, OSError):
+                raise Unavailable(f"The file could not be stored ({error.strerror}). Free some space first.") from error
             raise
 
     async def clone(self, runtime_id: str, number: int, to: str, *, by: User) -> Job:

@@ -35,10 +35,10 @@ async def get(db: Database, job_id: str) -> Job | None:
 
 
 async def next_of(db: Database, runtime_id: str) -> Job | None:
-    """The one to be done now: one that was begun before any other, else the oldest."""
+    """The one to be done now: one that was begun, else the oldest; an upgrade, which may wait, lets all else by."""
     row = await db.fetchrow(
         f"""{_SELECT} WHERE runtime_id = $1 AND state IN ('pending', 'running')
-        ORDER BY state DESC, created_at, id LIMIT 1""",
+        ORDER BY state DESC, (task = 'upgrade'), created_at, id LIMIT 1""",
         runtime_id,
     )
     return _job(row) if row else None

@@ -271,3 +271,17 @@ async def test_a_wish_that_comes_while_files_are_copied_counts_as_well(
     await place.until(runtime, Phase.STOPPED)
     row = await place.row(runtime)
     assert (row.want, row.volume) == (Want.STOPPED, 2)
+
+
+async def test_what_a_member_asks_for_does_not_wait_for_an_upgrade_that_waits_until_they_are_idle(place: Place) -> None:
+    runtime = await place.member()
+    upgrade = await ask(place, runtime, Task.UPGRADE, "another-image")
+    snapshot = await ask(place, runtime, Task.SNAPSHOT)
+    for job in (snapshot, upgrade):
+        assert await job_rows.next_of(place.db, runtime.id) == job
+        await job_rows.note(place.db, job.id, JobState.DONE, "", now=now_ms())
+    begun, later = await ask(place, runtime, Task.UPGRADE), await ask(place, runtime, Task.SNAPSHOT)
+    await job_rows.note(place.db, begun.id, JobState.RUNNING, "", now=now_ms())
+    found = await job_rows.next_of(place.db, runtime.id)
+    assert found is not None
+    assert found.id == begun.id != later.id
