@@ -13,8 +13,10 @@ import signal
 import sys
 import time
 from collections.abc import Awaitable, Sequence
+from dataclasses import dataclass
 
 import docker
+import docker.errors
 
 from clawloops.bench import report
 from clawloops.bench.crowd import crowd
@@ -26,6 +28,20 @@ from clawloops.errors import SetupError
 PARTS = ("boots", "wakes", "crowd")
 
 
+@dataclass(frozen=True, slots=True)
+class Sizes:
+    rounds: int  # of boots, in turns with the bare container
+    wakes: int
+    sleepers: int  # runtimes that are paused and woken in turn
+    runtimes: int  # of the crowd
+    idle_s: float
+    swap: bool
+
+
+FULL = Sizes(rounds=4, wakes=32, sleepers=4, runtimes=100, idle_s=60, swap=True)
+QUICK = Sizes(rounds=1, wakes=10, sleepers=1, runtimes=30, idle_s=20, swap=False)
+
+
 def main(arguments: Sequence[str]) -> int:
     """0 when every gate holds, 1 when one does not. Raises SetupError when it cannot be measured."""
     parser = argparse.ArgumentParser(prog="clawloops bench lifecycle", description=(__doc__ or "").split("\n\n")[0])
@@ -35,47 +51,70 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--image", default="", help="OpenClaw's image; the newest clawloops/openclaw when left out")
     parser.add_argument("--standin", default="", help="light image for the crowd; made from OpenClaw's when left out")
     parser.add_argument("--traefik", default="", help="Traefik's image; the newest clawloops/traefik when left out")
-    parser.add_argument("--runtimes", type=int, default=0, help="size of the crowd")
-    parser.add_argument("--idle", type=float, default=0, metavar="SECONDS", help="how long idling is watched")
-    parser.add_argument("--rounds", type=int, default=0, help="of boots, in turns with the bare container")
+    parser.add_argument("--rounds", type=int, help="of boots, in turns with the bare container")
+    parser.add_argument("--wakes", type=int, help="from a pause")
+    parser.add_argument("--runtimes", type=int, help="size of the crowd")
+    parser.add_argument("--idle", type=float, metavar="SECONDS", help="how long idling is watched")
     chosen = parser.parse_args(arguments)
     if os.geteuid() != 0:
         raise SetupError("the benchmark makes networks and looks into their namespaces: run it as root")
-    figures = asyncio.run(_measure(chosen))
+    try:
+        figures = asyncio.run(_measure(chosen))
+    except (KeyboardInterrupt, asyncio.CancelledError):
+        _say("stopped; what it had made is swept up")
+        return 130
+    except (docker.errors.DockerException, OSError) as error:
+        raise SetupError(
+            f"it could not be measured: {error}; `docker info` shows whether the Engine is well"
+        ) from error
     print(report.as_json(figures) if chosen.json else report.table(figures))
     return 0 if report.holds(figures) else 1
 
 
 async def _measure(chosen: argparse.Namespace) -> list[Figure]:
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, _current().cancel)
+    task = asyncio.current_task()
+    if task is not None:
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
     with contextlib.closing(docker.DockerClient()) as client:
         image = chosen.image or newest(client, "clawloops/openclaw")
         if not image:
             raise SetupError("there is no image of OpenClaw; `./install.sh images` makes it, or name one by --image")
         stage = Stage(client, traefik=chosen.traefik or newest(client, "clawloops/traefik"))
-        _say(_machine(client, image, stage.traefik))
+        _say(_machine(client, image, stage))
         try:
             await stage.open(image)
             return await _parts(stage, image, chosen)
         finally:
             _say("sweeping up")
-            await asyncio.shield(asyncio.ensure_future(stage.close()))
+            await stage.close()
 
 
 async def _parts(stage: Stage, image: str, chosen: argparse.Namespace) -> list[Figure]:
-    quick, only = chosen.quick, chosen.only or PARTS
+    sizes, only = _sizes(chosen), chosen.only or PARTS
     figures: list[Figure] = []
     async with stage.client() as http:
         if "boots" in only:
-            figures += await _timed("boots", boots(stage, http, image, rounds=chosen.rounds or (1 if quick else 4)))
+            figures += await _timed("boots", boots(stage, http, image, rounds=sizes.rounds))
         if "wakes" in only:
-            work = wakes(stage, http, image, count=10 if quick else 32, runtimes=1 if quick else 4, swap=not quick)
+            work = wakes(stage, http, image, count=sizes.wakes, runtimes=sizes.sleepers, swap=sizes.swap)
             figures += await _timed("wakes", work)
         if "crowd" in only:
             light = chosen.standin or await asyncio.to_thread(standin, stage.docker, image)
-            many, idle_s = chosen.runtimes or (30 if quick else 100), chosen.idle or (20 if quick else 60)
-            figures += await _timed("crowd", crowd(stage, http, light, many=many, idle_s=idle_s))
+            work = crowd(stage, http, light, many=sizes.runtimes, idle_s=sizes.idle_s)
+            figures += await _timed("crowd", work)
     return figures
+
+
+def _sizes(chosen: argparse.Namespace) -> Sizes:
+    usual = QUICK if chosen.quick else FULL
+    return Sizes(
+        rounds=chosen.rounds or usual.rounds,
+        wakes=chosen.wakes or usual.wakes,
+        sleepers=usual.sleepers,
+        runtimes=chosen.runtimes or usual.runtimes,
+        idle_s=chosen.idle or usual.idle_s,
+        swap=usual.swap,
+    )
 
 
 async def _timed(name: str, work: Awaitable[list[Figure]]) -> list[Figure]:
@@ -86,21 +125,15 @@ async def _timed(name: str, work: Awaitable[list[Figure]]) -> list[Figure]:
     return figures
 
 
-def _machine(client: docker.DockerClient, image: str, traefik: str) -> str:
+def _machine(client: docker.DockerClient, image: str, stage: Stage) -> str:
     told = client.info()
     return (
         f"{told['NCPU']} cores, {told['MemTotal'] // 2**20} MiB, Docker Engine {told['ServerVersion']}, "
         f"cgroup v{told.get('CgroupVersion', '1')}, {told['ContainersRunning']} containers running, "
-        f"load {os.getloadavg()[0]:.1f}\nOpenClaw: {image}; in front: {traefik or 'nothing'}"
+        f"load {os.getloadavg()[0]:.1f}\nOpenClaw: {image}; in front: {stage.traefik or 'nothing'}; "
+        f"install {stage.install_id} and its peer {stage.peer_id}"
     )
 
 
 def _say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
-
-
-def _current() -> asyncio.Task[object]:
-    task = asyncio.current_task()
-    if task is None:
-        raise SetupError("this is not called inside a task")
-    return task
