@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import resource
+import sys
 import tarfile
 from pathlib import Path
 from typing import Any
@@ -229,3 +230,40 @@ async def test_a_database_whose_writer_is_frozen_is_copied_whole(place: Place) -
         newest = int(last)
     await asyncio.to_thread(writer.reload)
     assert writer.status == "running", writer.logs()
+
+
+COPIER = """
+import asyncio, sys
+from clawloops.runtimes.archive import Archive
+from clawloops.runtimes.client import Engine
+
+def watch(passed):
+    if passed > 30 * 1024 * 1024:
+        print("halfway", flush=True)
+        sys.stdin.read()
+
+asyncio.run(Archive(Engine(sys.argv[1]), sys.argv[2], sys.argv[3]).copy(("r1", 0), ("r1", 1), watch=watch))
+"""
+
+
+@pytest.mark.faults
+async def test_a_copier_that_is_killed_leaves_the_source_whole_and_a_carrier_to_sweep(place: Place) -> None:
+    await volumes.ensure(place.engine, place.install_id, "r1")
+    await inside(place, "r1", 0, "head -c 60M /dev/urandom > big")
+    before = await inside(place, "r1", 0, FINGERPRINT)
+    child = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-c", COPIER, place.url, place.install_id, place.image),
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+    )
+    assert child.stdout is not None
+    assert await child.stdout.readline() == b"halfway\n"
+    child.kill()
+    await child.wait()
+    assert len(await workspaces.carriers(place)) == 2
+    assert await carriers.sweep(place.engine, place.install_id) == 2
+    assert await workspaces.carriers(place) == []
+    with pytest.raises(EngineRefused, match="nothing is written over it"):
+        await archive(place).copy(("r1", 0), ("r1", 1))
+    await archive(place).copy(("r1", 0), ("r1", 2))
+    assert {await inside(place, "r1", number, FINGERPRINT) for number in (0, 2)} == {before}
