@@ -7,13 +7,14 @@ import contextlib
 import logging
 import secrets
 from collections.abc import Callable
+from dataclasses import replace
 
 from clawloops.clock import now_ms
-from clawloops.errors import EngineRefused, Unavailable
+from clawloops.errors import Conflict, EngineRefused, Unavailable
 from clawloops.model.account import Role
 from clawloops.model.workspace import Job, JobState, Task
 from clawloops.orchestrator.execute import Hands
-from clawloops.orchestrator.rollout import Begin, Seen, Step, Tell, Upgrade, Withdraw, next_step
+from clawloops.orchestrator.rollout import Begin, Rename, Seen, Step, Tell, Upgrade, Withdraw, next_step
 from clawloops.store import jobs, rollouts, runtimes, users
 
 _log = logging.getLogger(__name__)
@@ -41,6 +42,8 @@ class Roller:
                 while await self.step():
                     pass
                 rest = SOON_S if await self._under_way() else EVERY_S
+            except Conflict:  # somebody changed a row between our reading and writing: look again
+                continue
             except (Unavailable, EngineRefused) as error:
                 _log.warning("rollout: %s", error)
             except Exception:  # noqa: BLE001  # a rollout that ends silently leaves members behind
@@ -92,5 +95,9 @@ class Roller:
                 job = "j" + secrets.token_hex(8)
                 await jobs.add(db, Job(job, runtime_id, Task.UPGRADE, image, JobState.PENDING, "", None, now, 0))
                 self._wake(runtime_id)
+            case Rename(runtime_id, image):
+                row = await runtimes.get(db, runtime_id)
+                if row is not None:
+                    await runtimes.put(db, replace(row, image=image))
             case Withdraw(job_id):
                 await jobs.cancel(db, job_id, now=now)

@@ -1,7 +1,7 @@
 """Which member is moved to the wanted image next: a canary first, then one after the other. Pure.
 
 A member follows the install's image, or a pin of its own, which is no part of the rollout. Images are compared by what
-they are on this host now (their id): another tag of the same image moves nobody.
+they are on this host now (their id): another tag of the same image stops nobody.
 """
 
 from __future__ import annotations
@@ -40,13 +40,21 @@ class Upgrade:
 
 
 @dataclass(frozen=True, slots=True)
+class Rename:
+    """It is on this very image under another name: note the name of today, which outlives the old one."""
+
+    runtime_id: str
+    image: str
+
+
+@dataclass(frozen=True, slots=True)
 class Withdraw:
     """Cancel an upgrade that has not begun."""
 
     job_id: str
 
 
-Step = Begin | Tell | Upgrade | Withdraw
+Step = Begin | Tell | Upgrade | Rename | Withdraw
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +73,9 @@ class Seen:
 def next_step(seen: Seen, *, now: int) -> Step | None:
     """The one thing to do now; None while there is nothing to do, or something to wait for. `now`: Unix ms."""
     rows = {each.id: each for each in seen.rows}
+    for each in seen.rows:
+        if each.image not in ("", _wanted(seen, each)) and _is_on(seen, each) and not each.before_image:
+            return Rename(each.id, _wanted(seen, each))
     due = [each for each in seen.rows if _due(seen, each)]
     for job in (under_way := _open(seen.jobs)):
         row = rows.get(job.runtime_id)

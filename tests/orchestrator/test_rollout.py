@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from clawloops.model.rollout import Rollout, RolloutState
 from clawloops.model.runtime import Runtime, Want
 from clawloops.model.workspace import Job, JobState, Task
-from clawloops.orchestrator.rollout import PATIENCE_MS, Begin, Seen, Step, Tell, Upgrade, Withdraw, next_step
+from clawloops.orchestrator.rollout import PATIENCE_MS, Begin, Rename, Seen, Step, Tell, Upgrade, Withdraw, next_step
 from clawloops.orchestrator.upgrade import CANCELLED
 from clawloops.store.rollouts import FORGIVEN
 
@@ -39,11 +39,14 @@ def step(
     return next_step(Seen("new", rows, jobs, at, **{"ids": IDS, **more}), now=now)  # type: ignore[arg-type]
 
 
-def test_nobody_is_moved_who_is_on_the_image_by_whatever_name() -> None:
-    assert (
-        step(member(1, image="new"), member(2, image="new-again"), member(3, image=""), member(4, volume_at=0)) is None
-    )
+def test_nobody_is_moved_who_is_on_the_image() -> None:
+    assert step(member(1, image="new"), member(2, want=Want.GONE), member(3, image=""), member(4, volume_at=0)) is None
     assert step(member(1, want=Want.GONE), member(2, before_image="old")) is None
+
+
+def test_the_same_image_under_another_name_is_only_noted() -> None:
+    assert step(member(1), member(2, image="new-again")) == Rename("r2", "new")
+    assert step(member(1, pin="new-again", image="new"), at=rollout(RolloutState.HALTED)) == Rename("r1", "new-again")
 
 
 def test_the_canary_is_the_chosen_one_else_an_admins_else_the_oldest() -> None:
@@ -183,6 +186,8 @@ class Install:
                 self.jobs.append(
                     Job(f"j{self.now}", runtime_id, Task.UPGRADE, image, JobState.PENDING, "", None, self.now, 0)
                 )
+            case Rename(runtime_id, image):
+                self.rows[runtime_id] = replace(self.rows[runtime_id], image=image)
             case Withdraw(job_id):
                 self.end(job_id, JobState.FAILED, CANCELLED)
 
@@ -223,7 +228,7 @@ def installs(draw: st.DrawFn) -> Install:
     rows = {}
     for number in range(draw(st.integers(0, 6))):
         changes = {
-            "image": draw(st.sampled_from(["old", "old", "old", "new", "", "pruned"])),
+            "image": draw(st.sampled_from(["old", "old", "old", "new", "new-again", "", "pruned"])),
             "pin": draw(st.sampled_from(["", "", "", "pinned"])),
             "want": draw(st.sampled_from([Want.RUNNING, Want.STOPPED, Want.GONE])),
             "volume_at": draw(st.sampled_from([0, 1, 1])),
