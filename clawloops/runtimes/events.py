@@ -18,7 +18,10 @@ _log = logging.getLogger(__name__)
 
 _FILTERS = {
     "type": ["container", "network"],
-    "event": ["create", "start", "die", "oom", "pause", "unpause", "destroy", "rename", "connect", "disconnect"],
+    "event": [
+        *("create", "start", "die", "oom", "pause", "unpause", "update", "rename", "destroy"),
+        *("connect", "disconnect"),
+    ],
 }
 
 

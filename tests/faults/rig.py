@@ -11,6 +11,7 @@ import os
 import secrets
 import time
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Self
 
@@ -18,7 +19,7 @@ import docker
 import docker.errors
 
 from clawloops.errors import Conflict
-from clawloops.model.runtime import Phase, Runtime, Want
+from clawloops.model.runtime import Phase, Runtime, Sleep, Want
 from clawloops.runtimes import names
 from clawloops.runtimes.files import UID
 from clawloops.store import runtimes as rows
@@ -29,6 +30,14 @@ from tests.standin.watch import Watch
 
 WITHIN_S = 30.0
 KEPT = "keep/file"
+
+Target = Want | Sleep
+"""A member's wish, or a sleep that the orchestrator decided on."""
+
+WISHED = {Want.RUNNING: {Phase.READY}, Want.STOPPED: {Phase.STOPPED}, Want.GONE: {Phase.ABSENT}}
+# What is down already is not started for a pause.
+ASLEEP = {Sleep.PAUSED: {Phase.PAUSED, Phase.ASLEEP}, Sleep.STOPPED: {Phase.ASLEEP}}
+DOWN: list[list[str]] = [[], ["created"], ["exited"]]
 
 
 class Rig:
@@ -127,11 +136,15 @@ class Rig:
     def _hash(self, runtime_id: str) -> str:
         return hashlib.sha256((self.workspace(runtime_id) / KEPT).read_bytes()).hexdigest()
 
-    async def wish(self, runtime: Runtime, want: Want) -> None:
-        """Written into the store as the dashboard does, beside whoever else writes there."""
+    async def wish(self, runtime: Runtime, target: Target) -> None:
+        """Written into the store as the dashboard or the loop does, beside whoever else writes there."""
         while True:
+            row = await self.place.row(runtime)
             try:
-                await rows.set_want(self.place.db, await self.place.row(runtime), want)
+                if isinstance(target, Want):
+                    await rows.set_want(self.place.db, row, target)
+                else:
+                    await rows.put(self.place.db, replace(row, want=Want.RUNNING, sleep=target, sleep_why="A test."))
                 break
             except Conflict:
                 await asyncio.sleep(0)
@@ -143,15 +156,15 @@ class Rig:
 
     # --- what is true --------------------------------------------------------------------------------------------
 
-    async def wanted(self, runtime: Runtime, want: Want, *, within_s: float = WITHIN_S) -> float:
+    async def wanted(self, runtime: Runtime, target: Target, *, within_s: float = WITHIN_S) -> float:
         """Wait until Docker has what is wanted and the newest control plane says so. Returns the seconds it took."""
         began, missing = time.monotonic(), "nothing was seen"
         while time.monotonic() - began < within_s:
-            missing = await self.missing(runtime, want)
+            missing = await self.missing(runtime, target)
             if not missing:
                 return time.monotonic() - began
             await asyncio.sleep(0.1)
-        raise AssertionError(f"{want} not reached after {within_s} s: {missing}\n{self._tail()}")
+        raise AssertionError(f"{target} not reached after {within_s} s: {missing}\n{self._tail()}")
 
     def _tail(self) -> str:
         return "\n".join(self.plane.log.read_text().splitlines()[-40:])
@@ -166,30 +179,39 @@ class Rig:
             await asyncio.sleep(0.02)
         raise AssertionError(f"{phase} not shown after {within_s} s, but {self.plane.view(runtime.id)}\n{self._tail()}")
 
-    async def missing(self, runtime: Runtime, want: Want) -> str:
+    async def missing(self, runtime: Runtime, target: Target) -> str:
         """What is not yet as wanted, "" when nothing is."""
         phase, reason = self.plane.view(runtime.id)
-        expected = {Want.RUNNING: Phase.READY, Want.STOPPED: Phase.STOPPED, Want.GONE: Phase.ABSENT}[want]
-        if phase is not expected:
+        # Two tables, because two StrEnums with the same text are equal.
+        if phase not in (WISHED[target] if isinstance(target, Want) else ASLEEP[target]):
             return f"shown as {phase} {reason}"
-        return await asyncio.to_thread(self._unlike, runtime, want) or await self._unreached(runtime, want)
+        return await asyncio.to_thread(self._unlike, runtime, target) or await self._unreached(runtime, target)
 
-    def _unlike(self, runtime: Runtime, want: Want) -> str:
+    def _unlike(self, runtime: Runtime, target: Target) -> str:
         place = self.place
         try:
-            states = [each.status for each in place.containers(runtime)]
+            found = place.containers(runtime)
             networks = [each for each in place.docker.networks.list() if each.name == place.name(runtime)]
         except (docker.errors.DockerException, OSError) as error:
             return f"Docker does not answer: {error}"
-        match want:
+        states = [each.status for each in found]
+        match target:
             case Want.RUNNING:
-                return "" if states == ["running"] and len(networks) == 1 else f"{states} {networks}"
-            case Want.STOPPED:
-                return "" if states in ([], ["created"], ["exited"]) else f"{states}"
+                if states != ["running"] or len(networks) != 1:
+                    return f"{states} {networks}"
+                on = list(found[0].attrs["NetworkSettings"]["Networks"])
+                memory = found[0].attrs["HostConfig"]["Memory"] // 2**20
+                made = found[0].name, on, memory
+                asked = place.name(runtime), [place.name(runtime)], place.install.memory_mb
+                return "" if made == asked else f"{made} and not {asked}"
             case Want.GONE:
                 files = (self._folder / "runtimes" / runtime.id).exists()
                 return "" if not (states or networks or files) else f"{states} {networks} files: {files}"
+            case Sleep.PAUSED:
+                return "" if states in [*DOWN, ["paused"]] else f"{states}"
+            case _:
+                return "" if states in DOWN else f"{states}"
 
-    async def _unreached(self, runtime: Runtime, want: Want) -> str:
+    async def _unreached(self, runtime: Runtime, target: Target) -> str:
         address = names.addresses(runtime.subnet).runtime
-        return "" if want is not Want.RUNNING or await self.place.probe(address) else f"{address} does not answer"
+        return "" if target is not Want.RUNNING or await self.place.probe(address) else f"{address} does not answer"

@@ -117,3 +117,11 @@ async def test_an_engine_that_fails_at_a_step_is_told_as_that_and_tried_ever_mor
     rig.proxy.script(None)
     await rig.wanted(runtime, Want.RUNNING)
     await rig.wanted(stale, Want.RUNNING)
+
+
+async def test_a_limit_that_a_hand_changed_is_put_right_at_once_and_not_only_at_the_next_resync(rig: Rig) -> None:
+    runtime = await rig.member()
+    await rig.begin()
+    await rig.wanted(runtime, Want.RUNNING)
+    await asyncio.to_thread(rig.place.container(runtime).update, mem_limit="512m", memswap_limit="512m")
+    assert await rig.wanted(runtime, Want.RUNNING) < 15
