@@ -11,6 +11,7 @@ import socket
 import sqlite3
 import subprocess
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -90,6 +91,13 @@ class Appliance:
                 "COMPOSE_PROFILES=ollama,postgres\nCLAWLOOPS_DATABASE_URL=postgresql://clawloops@postgres/clawloops\n"
             )
         return self._installer("install", *command, *more)
+
+    def change(self, settings: Mapping[str, str]) -> None:
+        """Writes settings as docs/operations.md says: into DATA/.env, then ./install.sh again."""
+        lines = (self.data / ".env").read_text().splitlines()
+        kept = [line for line in lines if line.split("=", 1)[0] not in settings]
+        (self.data / ".env").write_text("\n".join([*kept, *(f"{k}={v}" for k, v in settings.items())]) + "\n")
+        self.install()
 
     def uninstall(self, *more: str) -> str:
         """Runs ./install.sh uninstall, and forgets nothing that this object knew about the install."""
