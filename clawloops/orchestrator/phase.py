@@ -68,6 +68,8 @@ def _opening(desired: Runtime, world: World, kept: Container | None, facts: Fact
         return Phase.NETWORK, ""
     if not running:
         return Phase.CONTAINER, ""
+    if kept is not None and kept.state is State.PAUSED:  # about to go on: until then nothing in it answers
+        return Phase.PAUSED, ""
     if facts.ready:
         return Phase.READY, ""
     if facts.booting_ms > SLOW_BOOT_MS:

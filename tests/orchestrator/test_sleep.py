@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -10,6 +11,8 @@ from pathlib import Path
 import pytest
 
 from clawloops.clock import now_ms, steady_ms
+from clawloops.control.audit import Audit
+from clawloops.control.runtimes import CONSOLE, Runtimes
 from clawloops.model.runtime import Phase, Policy, Runtime, Sleep, Want
 from clawloops.orchestrator import activity
 from clawloops.orchestrator import sleep as sleeps
@@ -196,6 +199,31 @@ async def test_paused_for_long_it_is_stopped_and_a_visit_boots_it(place: Place) 
     assert place.loop
     await place.loop.rouse(runtime.id, "you opened it")
     await place.until(runtime, Phase.READY)
+
+
+@pytest.mark.docker
+async def test_a_wish_on_the_dashboard_wakes_it_and_a_restart_is_a_new_start_of_the_same_container(
+    place: Place,
+) -> None:
+    place.rules = Rules(pause_after_ms=20_000, stop_after_ms=10**12)
+    runtime = await place.member()
+    loop = await place.orchestrate()
+    await place.until(runtime, Phase.READY)
+    await rows.put(place.db, replace(await place.row(runtime), sleep=Sleep.PAUSED, sleep_why="It was paused."))
+    loop.wake(runtime.id)
+    await place.until(runtime, Phase.PAUSED)
+    runtimes = Runtimes(place.db, Audit(place.db), pool=ipaddress.IPv4Network("10.0.0.0/29"), wake=loop.wake)
+    before = place.container(runtime)
+    await runtimes.wish(runtime.id, Want.RUNNING, by=CONSOLE)
+    await place.until(runtime, Phase.READY)
+    assert place.container(runtime).status == "running"
+    assert "Woken by the command line" in place.board.get(runtime.id).why
+    await runtimes.restart(runtime.id, by=CONSOLE)
+    await place.seen(runtime, lambda view: view.phase is not Phase.READY)
+    await place.until(runtime, Phase.READY)
+    after = place.container(runtime)
+    assert after.id == before.id
+    assert after.attrs["State"]["StartedAt"] != before.attrs["State"]["StartedAt"]
 
 
 @pytest.mark.docker
