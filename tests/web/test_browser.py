@@ -15,14 +15,16 @@ from playwright.async_api import Browser, BrowserContext, async_playwright, expe
 from clawloops.clock import now_ms
 from clawloops.model.account import Role, User
 from clawloops.model.provider import Backend, BackendKind, Model, Target
+from clawloops.model.rollout import Rollout, RolloutState
 from clawloops.model.runtime import Phase, Runtime, Sleep, View, Want
 from clawloops.model.usage import Call, Tokens
+from clawloops.model.workspace import JobState
 from clawloops.orchestrator.phase import PENDING
 from clawloops.runtimes.strangers import Kind, Stranger
-from clawloops.store import backends, events, models
+from clawloops.store import backends, events, jobs, models, rollouts, volumes
 from clawloops.store import runtimes as rows
 from clawloops.web import cookies
-from tests.web.box import Box
+from tests.web.box import IMAGE, Box
 
 pytestmark = pytest.mark.browser
 ARGUMENTS = [
@@ -132,6 +134,17 @@ async def with_history(box: Box, runtime: Runtime) -> None:
         await events.add(box.db, runtime.id, at=at, kind=kind, text=text, took_ms=took_ms)
 
 
+async def with_files(box: Box, owner: User, runtime: Runtime) -> None:
+    row = await volumes.used(box.db, await _row(box, runtime), image=IMAGE, now=now_ms())
+    for note, size in (("Before the big clean-up", 341_000_000), ("Snapshot", 298_000_000), ("Old one", 12_000_000)):
+        number = await volumes.begin(box.db, row.id, note=note, image=IMAGE, now=now_ms() - size)
+        await volumes.keep_as_snapshot(box.db, row.id, number, size=size)
+    await box.workspaces.put_away(row.id, number, by=owner)
+    done = await box.workspaces.export(row.id, by=owner)
+    await jobs.note(box.db, done.id, JobState.DONE, "one file of 88 MiB", now=now_ms())
+    await box.workspaces.snapshot(row.id, "Before the upgrade", by=owner)
+
+
 LOOKS = [("light", 1180), ("dark", 1180), ("light", 390), ("dark", 390)]
 
 
@@ -197,6 +210,8 @@ async def test_every_page_is_drawn_in_light_and_dark_on_desktop_and_phone(
     box.board.put(View(runtime.id, Phase.READY, "", "127.0.0.1", now_ms(), why=WHY_AWAKE, pending=PENDING))
     await draw("10-workspace", "/workspace")
     await draw("10-history", "/workspace/history")
+    await with_files(box, olga, runtime)
+    await draw("10-files", "/workspace/files", prepare="document.querySelector('details.sure').open = true")
     await rows.put(box.db, replace(await _row(box, runtime), sleep=Sleep.PAUSED, sleep_why=WHY_ASLEEP))
     box.board.put(View(runtime.id, Phase.PAUSED, "", "127.0.0.1", now_ms(), why=WHY_ASLEEP))
     await draw("10-home-asleep", "/")
@@ -209,6 +224,9 @@ async def test_every_page_is_drawn_in_light_and_dark_on_desktop_and_phone(
     box.strangers = [
         Stranger(Kind.VOLUME, "clawloops-0a1b2c3d-ws-r0123456789abcdef-4", "", "the database knows of none like it")
     ]
+    await rows.put(box.db, replace(await _row(box, others[0]), image="clawloops/openclaw:1", volume_at=1))
+    note = "the workspace of Grace did not answer on it, and is back on the one before"
+    await rollouts.begin(box.db, Rollout(IMAGE, others[0].id, RolloutState.HALTED, note, 1, 2))
     await draw("10-box", "/box")
     await draw("10-box-workspace", f"/box/workspaces/{others[0].id}")
     await box.runtimes.wish(runtime.id, Want.RUNNING, by=olga)
