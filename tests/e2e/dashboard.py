@@ -123,6 +123,17 @@ class Dashboard:
         self.visit("/")
         self.page.get_by_role("button", name="Start", exact=True).click()
 
+    def start_and_wait(self, limit_s: float) -> None:
+        """Until it is ready, whether it slept, was stopped or runs already."""
+        self.visit("/workspace")
+        for name in ("Start", "Wake"):
+            button = self.page.get_by_role("button", name=name, exact=True)
+            if button.count():
+                button.click()
+                break
+        self.visit("/")
+        self.expect_state("Ready", limit_s)
+
     def delete_container(self) -> None:
         self.visit("/")
         self.page.locator("#delete-container summary").click()

@@ -130,6 +130,12 @@ class Story:
         """The name of the member's container."""
         return self.appliance.runtime(self.runtime_id)
 
+    @property
+    def workspace(self) -> str:
+        """The address of the member's workspace."""
+        slug = self.appliance.rows("SELECT slug FROM runtimes WHERE id = ?", self.runtime_id)[0]["slug"]
+        return self.appliance.origin.replace("://", f"://{slug}.ws.") + "/"
+
     # --- the steps
 
     def _install(self) -> str:

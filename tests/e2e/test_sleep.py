@@ -16,7 +16,12 @@ from tests.e2e.chat import Chat
 from tests.e2e.dashboard import Dashboard
 from tests.e2e.story import BOOT_LIMIT_S, CHAT_LIMIT_S, MEMBER, Story
 
-pytestmark = [pytest.mark.e2e, pytest.mark.docker, pytest.mark.limit(400)]
+pytestmark = [
+    pytest.mark.e2e,
+    pytest.mark.docker,
+    pytest.mark.limit(400),
+    pytest.mark.parametrize("story", ["http"], indirect=True),
+]
 
 SLEEPY = {"CLAWLOOPS_PAUSE_AFTER_MINUTES": "0.05", "CLAWLOOPS_STOP_AFTER_MINUTES": "600"}
 USUAL = {"CLAWLOOPS_PAUSE_AFTER_MINUTES": "15", "CLAWLOOPS_STOP_AFTER_MINUTES": "240"}
@@ -47,7 +52,7 @@ def _until(story: Story, status: str, limit_s: float = 120) -> None:
 
 def test_a_workspace_sleeps_under_an_open_page_and_the_next_message_is_answered(sleepy: Story) -> None:
     story = sleepy
-    story.member.page.goto(_workspace(story))
+    story.member.page.goto(story.workspace)
     story.chat.wait_until_usable(BOOT_LIMIT_S)
     _until(story, "paused")
     story.member.page.wait_for_timeout(45_000)  # longer than the page would wait for a silent server
@@ -77,7 +82,7 @@ def test_a_visit_wakes_a_paused_workspace_within_the_answer(sleepy: Story) -> No
     story = sleepy
     page = story.member.page
     story.member.visit("/")
-    address = _workspace(story)
+    address = story.workspace
     page.goto(address)
     page.goto("about:blank")
     took = []
@@ -104,7 +109,7 @@ def test_paused_for_long_it_is_stopped_and_a_visit_boots_it_with_progress(sleepy
     visitor = Dashboard(person(story.browser).new_page(), story.appliance.origin)
     visitor.sign_in(MEMBER)
     begun = time.monotonic()
-    visitor.page.goto(_workspace(story))
+    visitor.page.goto(story.workspace)
     visitor.page.locator("#stages").wait_for()
     story.picture(visitor.page, "waking")
     visitor.stages_until_inside(f".ws.{story.appliance.base}", BOOT_LIMIT_S)
@@ -129,8 +134,3 @@ def test_a_workspace_that_is_set_to_stay_awake_does(sleepy: Story) -> None:
     story.member.page.get_by_text("Pause, then stop").click()
     story.member.page.get_by_role("button", name="Save settings").click()
     _until(story, "paused")
-
-
-def _workspace(story: Story) -> str:
-    slug = story.appliance.rows("SELECT slug FROM runtimes WHERE id = ?", story.runtime_id)[0]["slug"]
-    return story.appliance.origin.replace("://", f"://{slug}.ws.") + "/"
