@@ -76,8 +76,14 @@ class Bare:
 
     async def _start(self, began: float) -> float:
         await containers.start(self._engine, self._container)
-        while not await self._probe(self._address.runtime):
-            if time.monotonic() - began > BOOT_LIMIT_S:
-                raise SetupError(f"the bare container was not ready within {BOOT_LIMIT_S} s; see its log")
-            await asyncio.sleep(EVERY_S)
-        return time.monotonic() - began
+        return await answers(self._probe, self._address.runtime) - began
+
+
+async def answers(probe: Probe, address: str) -> float:
+    """Wait until OpenClaw says there that it has started. Returns when that was, by the monotonic clock."""
+    until = time.monotonic() + BOOT_LIMIT_S
+    while not await probe(address):
+        if time.monotonic() > until:
+            raise SetupError(f"what runs at {address} was not ready within {BOOT_LIMIT_S} s")
+        await asyncio.sleep(EVERY_S)
+    return time.monotonic()

@@ -38,7 +38,7 @@ class Sizes:
     swap: bool
 
 
-FULL = Sizes(rounds=4, wakes=32, sleepers=4, runtimes=100, idle_s=60, swap=True)
+FULL = Sizes(rounds=3, wakes=32, sleepers=4, runtimes=100, idle_s=60, swap=True)
 QUICK = Sizes(rounds=1, wakes=10, sleepers=1, runtimes=30, idle_s=20, swap=False)
 
 

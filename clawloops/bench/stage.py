@@ -8,6 +8,7 @@ import ctypes
 import ipaddress
 import os
 import random
+import re
 import secrets
 import shutil
 import socket
@@ -15,6 +16,7 @@ import tempfile
 from collections.abc import AsyncIterator, Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
+from datetime import datetime
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -30,6 +32,7 @@ from clawloops.runtimes.spec import Install
 
 ROOT = Path(__file__).resolve().parents[2]
 BASE = "clawloops.localhost"
+_BY_INSTALL = re.compile(r":[0-9a-f]{12}$")
 _CLONE_NEWNET = 0x40000000  # setns(2)
 
 # Same user, paths and port as the image that it is made from; /startupz, a page, and "idle" to whoever asks.
@@ -122,6 +125,11 @@ class Stage:
         )
         return {row["Names"][0].lstrip("/"): self.docker.api.inspect_container(row["Id"]) for row in rows}
 
+    def started_at(self, runtime_id: str) -> float:
+        """When a runtime's container was last started, Unix seconds."""
+        row = self.docker.api.inspect_container(names.container(self.install_id, runtime_id))
+        return datetime.fromisoformat(str(row["State"]["StartedAt"])).timestamp()
+
     def nudge(self) -> Callable[[], None]:
         """A deed in Docker after which the control plane looks at every runtime; to be done as often as wanted."""
         made = self.docker.containers.create(
@@ -209,9 +217,10 @@ def standin(client: docker.DockerClient, image: str) -> str:
 
 
 def newest(client: docker.DockerClient, repository: str) -> str:
-    """The tag of the newest image of a repository on this host; "" when there is none."""
+    """The newest image of a repository on this host, by the tag that install.sh gives; "" when there is none."""
     images = sorted(client.images.list(repository), key=lambda each: str(each.attrs["Created"]), reverse=True)
-    return next((tag for each in images for tag in each.tags if tag.startswith(f"{repository}:")), "")
+    tags = [tag for each in images for tag in each.tags if tag.startswith(f"{repository}:")]
+    return next((tag for tag in tags if _BY_INSTALL.search(tag)), next(iter(tags), ""))
 
 
 def _all(pool: ThreadPoolExecutor, removals: Iterable[Callable[..., None]], **how: bool) -> None:

@@ -5,18 +5,19 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Sequence
+from dataclasses import dataclass
 from statistics import median
 
 import aiohttp
 
-from clawloops.bench.bare import Bare
+from clawloops.bench.bare import Bare, answers
 from clawloops.bench.report import Figure, percentile, spread
 from clawloops.bench.served import Served, serving
 from clawloops.bench.stage import Stage
-from clawloops.bench.visitor import Browser, Member, members
+from clawloops.bench.visitor import Browser, Member, asleep, members
 from clawloops.errors import SetupError
-from clawloops.model.runtime import Phase, Want
+from clawloops.model.runtime import Phase, Sleep, Want
 from clawloops.orchestrator import probe
 from clawloops.orchestrator.keeper import SQUEEZE_AFTER_MS, SQUEEZED_BYTES
 
@@ -27,33 +28,40 @@ _BUSY_S = 150  # OpenClaw may say once that it is busy, and is then asked again 
 
 
 async def boots(stage: Stage, http: aiohttp.ClientSession, image: str, *, rounds: int) -> list[Figure]:
-    """First opening, and waking from a stop, in turns with the bare container."""
+    """First opening, then waking from a stop, each in turns with a bare container."""
     ready = probe.over(http)
-    ours: list[tuple[float, float]] = []
-    bare: list[tuple[float, float]] = []
-
-    async def by_docker() -> None:
-        peer = Bare(stage, image, ready)
-        await peer.prepare()
-        first = await peer.run()
-        await peer.stop()
-        bare.append((first, await peer.start()))
-        await peer.remove()
-
+    peers = [Bare(stage, image, ready) for _ in range(rounds)]
     visitors = await members(stage, rounds, Want.STOPPED)
-    environment = stage.settings(image=image, pause_after_minutes=SOON, stop_after_minutes=SOON)
-    async with serving(stage, environment, http) as served:
-        browser = Browser(http, stage.front_address if stage.traefik else "")
-
-        async def by_us(member: Member) -> None:
-            ours.append(await _open_and_wake(served, browser, member))
-
-        for number, member in enumerate(visitors):
-            for turn in _in_turns(number, lambda member=member: by_us(member), by_docker):  # type: ignore[misc]
-                await turn()
+    opened: list[Boot] = []
+    woken: list[Boot] = []
+    first: list[float] = []
+    again: list[float] = []
+    async with serving(stage, stage.settings(image=image, pause_after_minutes=NEVER), http) as served:
+        desk = Desk(stage, served, _browser(stage, http), ready)
+        for turn, (member, peer) in enumerate(zip(visitors, peers, strict=True)):
+            await peer.prepare()
+            for ours in _order(turn):
+                if ours:
+                    opened.append(await desk.boots(member, desk.browser.press(member, "open")))
+                    await desk.stops(member)
+                else:
+                    first.append(await peer.run())
+                    await peer.stop()
+    await asleep(stage, visitors, Sleep.STOPPED)
+    async with serving(stage, stage.settings(image=image, pause_after_minutes=NEVER), http) as served:
+        desk = Desk(stage, served, _browser(stage, http), ready)
+        for turn, (member, peer) in enumerate(zip(visitors, peers, strict=True)):
+            await served.shows(member.runtime_id, Phase.ASLEEP, since=0)
+            for ours in _order(turn):
+                if ours:
+                    woken.append(await desk.boots(member, desk.browser.visit(member)))
+                    await desk.stops(member)
+                else:
+                    again.append(await peer.start())
+                    await peer.stop()
     return [
-        _ratio("open → ready / bare docker run", [each[0] for each in ours], [each[0] for each in bare], gate=1.10),
-        _ratio("wake from stop / bare boot", [each[1] for each in ours], [each[1] for each in bare], gate=1.15),
+        *_compared("open → ready / bare docker run", opened, first, gate=1.10),
+        *_compared("wake from stop / bare boot", woken, again, gate=1.15),
     ]
 
 
@@ -62,12 +70,14 @@ async def wakes(
 ) -> list[Figure]:
     """A visit to a paused workspace, until the first byte of OpenClaw's page. They sleep by the rules in between."""
     visitors = await members(stage, runtimes, Want.RUNNING)
+    async with serving(stage, stage.settings(image=image, pause_after_minutes=NEVER), http) as served:
+        for each in visitors:
+            await served.shows(each.runtime_id, Phase.READY, since=0, seconds=runtimes * 60 + 60)
+            await _let_in(_browser(stage, http), each)
+    await asleep(stage, visitors, Sleep.PAUSED)
     environment = stage.settings(image=image, pause_after_minutes=SOON, stop_after_minutes=NEVER)
     async with serving(stage, environment, http) as served:
-        browser = Browser(http, stage.front_address if stage.traefik else "")
-        for each in visitors:
-            await served.shows(each.runtime_id, Phase.PAUSED, since=0, seconds=runtimes * 60 + _BUSY_S)
-            await _let_in(browser, each)
+        browser = _browser(stage, http)
         resident = [await _wake(served, browser, visitors[number % runtimes]) for number in range(count)]
         awake = [await _visit(browser, each) for each in visitors for _ in range(5)]
         way = "through Traefik" if stage.traefik else "ForwardAuth, then the runtime"
@@ -83,18 +93,45 @@ async def wakes(
     return figures
 
 
-async def _open_and_wake(served: Served, browser: Browser, member: Member) -> tuple[float, float]:
-    """Seconds to open it for the first time, and to wake it once it was stopped because nobody used it."""
-    began = time.monotonic()
-    await browser.press(member, "open")
-    opened = await served.shows(member.runtime_id, Phase.READY, since=began)
-    await served.shows(member.runtime_id, Phase.ASLEEP, since=opened, seconds=_BUSY_S)
-    waking = time.monotonic()
-    await browser.visit(member)  # sees the waking page
-    woken = await served.shows(member.runtime_id, Phase.READY, since=waking)
-    await browser.press(member, "stop")
-    await served.shows(member.runtime_id, Phase.STOPPED, since=woken)
-    return opened - began, woken - waking
+@dataclass(frozen=True, slots=True)
+class Boot:
+    """Seconds."""
+
+    took: float  # from the member's deed until the board shows it ready
+    ours: float  # of that, before the container's start and after its first answer
+
+
+class Desk:
+    """Where openings and wakes are timed."""
+
+    def __init__(self, stage: Stage, served: Served, browser: Browser, ready: probe.Probe) -> None:
+        self.browser = browser
+        self._stage = stage
+        self._served = served
+        self._ready = ready
+
+    async def boots(self, member: Member, deed: Awaitable[object]) -> Boot:
+        """From a deed of the member's until it is ready."""
+        began, at = time.monotonic(), time.time()
+        answering = asyncio.create_task(answers(self._ready, member.address))
+        try:
+            await deed
+            shown = await self._served.shows(member.runtime_id, Phase.READY, since=began)
+            answered = await answering
+        finally:
+            answering.cancel()
+        started = await asyncio.to_thread(self._stage.started_at, member.runtime_id)
+        return Boot(took=shown - began, ours=max(0.0, started - at) + max(0.0, shown - answered))
+
+    async def stops(self, member: Member) -> None:
+        """Stopped by its button."""
+        since = time.monotonic()
+        await self.browser.press(member, "stop")
+        await self._served.shows(member.runtime_id, Phase.STOPPED, since=since)
+
+
+def _browser(stage: Stage, http: aiohttp.ClientSession) -> Browser:
+    return Browser(http, stage.front_address if stage.traefik else "")
 
 
 async def _wake(served: Served, browser: Browser, member: Member) -> float:
@@ -145,14 +182,16 @@ async def _from_swap(stage: Stage, served: Served, browser: Browser, visitors: S
     ]  # fmt: skip
 
 
-def _in_turns(number: int, *turns: Callable[[], Awaitable[None]]) -> Sequence[Callable[[], Awaitable[None]]]:
-    """Each goes first as often as the other."""
-    return turns if number % 2 == 0 else turns[::-1]
+def _order(turn: int) -> tuple[bool, bool]:
+    """Whether we go first, then second: each goes first as often as the other."""
+    return (True, False) if turn % 2 == 0 else (False, True)
 
 
-def _ratio(name: str, ours: Sequence[float], peer: Sequence[float], *, gate: float) -> Figure:
-    rounds = ", ".join(f"{mine:.1f}/{its:.1f}" for mine, its in zip(ours, peer, strict=True))
-    return Figure(
-        name=name, value=median(ours) / median(peer), unit="x", gate=gate,
-        spread=f"{median(ours):.2f} s / {median(peer):.2f} s; rounds {rounds}",
-    )  # fmt: skip
+def _compared(name: str, ours: Sequence[Boot], peer: Sequence[float], *, gate: float) -> list[Figure]:
+    rounds = ", ".join(f"{mine.took:.1f}/{its:.1f}" for mine, its in zip(ours, peer, strict=True))
+    ratios = [mine.took / its for mine, its in zip(ours, peer, strict=True)]
+    own = [each.ours for each in ours]
+    return [
+        Figure(name=name, value=median(ratios), unit="x", gate=gate, spread=f"{spread(ratios)}; seconds: {rounds}"),
+        Figure(name="  of it, what the control plane adds", value=median(own), unit="s", spread=spread(own)),
+    ]
