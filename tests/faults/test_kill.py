@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import itertools
+from pathlib import Path
+from typing import Any
 
 import pytest
 
-from clawloops.model.runtime import Runtime, Want
-from tests.faults.rig import Rig
+from clawloops.clock import now_ms
+from clawloops.model.runtime import Runtime, Sleep, Want
+from clawloops.model.workspace import MOST_SNAPSHOTS, Job, JobState, Kind, Task
+from clawloops.runtimes import carriers, names
+from clawloops.store import jobs, volumes
+from tests.faults.rig import KEPT, Rig, Target
 from tests.standin.control_plane import ControlPlane
 from tests.standin.engine_proxy import Fault, Moment, Script
 
@@ -19,29 +26,29 @@ def kill_at(number: int, plane: ControlPlane, moment: Moment) -> Script:
     return lambda call: Fault(moment, plane.kill) if call.number == number else None
 
 
-async def there_and_back(rig: Rig, runtime: Runtime, there: Want, back: Want, moment: Moment) -> dict[Want, list[str]]:
-    """Wish one and the other in turn, with a kill at the first changing call of each, then the second, … to the last.
+async def round_and_round(rig: Rig, runtime: Runtime, targets: list[Target], moment: Moment) -> list[list[str]]:
+    """From each target to the next, with a kill at the first changing call of each way, then the second, … to the last.
 
-    After each kill the next control plane must reach the wish. Returns the calls at which there was a kill.
+    After each kill the next control plane must reach the target. Returns the calls of each way that had a kill.
     """
-    killed: dict[Want, list[str]] = {there: [], back: []}
+    killed: list[list[str]] = [[] for _ in targets]
     for number in itertools.count(1):
         alive = 0
-        for want in (there, back):
+        for target, calls in zip(targets, killed, strict=True):
             plane = rig.plane
             rig.proxy.script(kill_at(number, plane, moment))
-            await rig.wish(runtime, want)
-            while plane.alive and await rig.missing(runtime, want):
+            await rig.wish(runtime, target)
+            while plane.alive and await rig.missing(runtime, target):
                 await asyncio.sleep(0.05)
-            killed[want] += [str(call) for call in rig.proxy.calls if call.number == number]
+            calls += [str(call).partition(" ")[2] for call in rig.proxy.calls if call.number == number]
             rig.proxy.script(None)
             if plane.alive:
                 alive += 1
             else:
                 await rig.again()
-                await rig.wanted(runtime, want)
+                await rig.wanted(runtime, target)
             assert len(rig.place.containers(runtime)) <= 1
-        if alive == 2:
+        if alive == len(targets):
             break
     return killed
 
@@ -52,24 +59,68 @@ async def test_killed_while_a_workspace_is_made_or_deleted_the_next_control_plan
 ) -> None:
     runtime = await rig.member(Want.GONE)
     await rig.begin()
-    killed = await there_and_back(rig, runtime, Want.RUNNING, Want.GONE, moment)
-    made, deleted = ([each.split(" ")[1:] for each in killed[want]] for want in (Want.RUNNING, Want.GONE))
-    assert made[0][1] == "/networks/create"
-    assert ["POST", "/volumes/create"] in made and ["POST", "/containers/create"] in made
-    assert made[-1][1].endswith("/start")
-    assert deleted[0][1].endswith("/kill")
-    assert [verb for verb, _ in deleted].count("DELETE") == 2
+    made, deleted = await round_and_round(rig, runtime, [Want.RUNNING, Want.GONE], moment)
+    assert made[0] == "POST /networks/create"
+    assert {"POST /volumes/create", "POST /containers/create"} <= set(made)
+    assert made[-1] == "POST /containers/<id>/start"
+    assert deleted[0] == "POST /containers/<id>/kill"
+    assert [each.partition(" ")[0] for each in deleted].count("DELETE") == 2
 
 
 @pytest.mark.parametrize("moment", Moment)
-async def test_killed_while_it_stops_or_starts_again_the_last_wish_wins_with_the_same_container(
+async def test_killed_while_it_stops_sleeps_or_wakes_the_last_word_counts_for_the_same_container(
     rig: Rig, moment: Moment
 ) -> None:
     runtime = await rig.member()
     await rig.begin()
     await rig.wanted(runtime, Want.RUNNING)
     made = rig.place.container(runtime).id
-    killed = await there_and_back(rig, runtime, Want.STOPPED, Want.RUNNING, moment)
-    assert [each.rpartition("/")[2] for each in killed[Want.STOPPED]] == ["kill"]
-    assert [each.rpartition("/")[2] for each in killed[Want.RUNNING]] == ["start"]
+    targets: list[Target] = [Want.STOPPED, Want.RUNNING, Sleep.PAUSED, Want.RUNNING, Sleep.PAUSED, Sleep.STOPPED]
+    stop, start, pause, unpause, _, deeper = await round_and_round(rig, runtime, targets, moment)
+    verbs = [[each.rpartition("/")[2] for each in way] for way in (stop, start, pause, unpause, deeper)]
+    assert verbs == [["kill"], ["start"], ["pause"], ["unpause"], ["unpause", "kill"]]
     assert rig.place.container(runtime).id == made
+
+
+@pytest.mark.parametrize("moment", Moment)
+async def test_killed_while_a_snapshot_is_made_it_is_made_after_all_and_what_is_left_over_is_swept(
+    rig: Rig, moment: Moment
+) -> None:
+    runtime = await rig.member()
+    await rig.begin()
+    await rig.wanted(runtime, Want.RUNNING)
+    before = hashlib.sha256((rig.workspace(runtime.id) / KEPT).read_bytes()).digest()
+    for number in itertools.count(1):
+        plane, job = rig.plane, f"j{number:016x}"
+        rig.proxy.script(kill_at(number, plane, moment))
+        await jobs.add(rig.place.db, Job(job, runtime.id, Task.SNAPSHOT, "", JobState.PENDING, "", None, now_ms(), 0))
+        rig.plane.wake_all()
+        # Up to its last call, which comes after the end of the job and lets the runtime go on.
+        while plane.alive and (not (await found(rig, job)).ended_at or await rig.missing(runtime, Want.RUNNING)):
+            await asyncio.sleep(0.05)
+        alive = plane.alive
+        rig.proxy.script(None)
+        if not alive:
+            await rig.again()
+        await rig.wanted(runtime, Want.RUNNING)
+        done = await found(rig, job)
+        assert done.state is JobState.DONE, done.note
+        if alive:
+            break
+    assert number > 4
+    kept = await volumes.of(rig.place.db, runtime.id)
+    assert [each.kind for each in kept].count(Kind.SNAPSHOT) == min(number, MOST_SNAPSHOTS)
+    for each in kept:
+        if each.kind is Kind.SNAPSHOT:
+            copy = rig.place.docker.volumes.get(names.volume(rig.place.install_id, runtime.id, each.number))
+            assert hashlib.sha256((Path(copy.attrs["Mountpoint"]) / KEPT).read_bytes()).digest() == before
+    await carriers.sweep(rig.place.engine, rig.place.install_id)  # as the purge does
+    mine: dict[str, Any] = {"label": f"{names.INSTALL}={rig.place.install_id}"}
+    there = {each.name for each in rig.place.docker.containers.list(all=True, filters=mine)}
+    assert there == {rig.place.install.edge, rig.place.name(runtime)}
+
+
+async def found(rig: Rig, job_id: str) -> Job:
+    job = await jobs.get(rig.place.db, job_id)
+    assert job is not None
+    return job
