@@ -65,6 +65,7 @@ class NoModel:
 @dataclass(frozen=True, slots=True)
 class Failed:
     reason: str
+    asked: bool = True  # False: it did not get as far as asking a model
 
 
 def control_session() -> aiohttp.ClientSession:
@@ -136,7 +137,7 @@ class Control:
                 return NoModel()
             job = await self._add_check(address, limit_s)
         except Unavailable as error:
-            return Failed(str(error))
+            return Failed(str(error), asked=False)
         try:
             async with asyncio.timeout_at(asyncio.get_running_loop().time() + limit_s - (time.monotonic() - began)):
                 failure = await self._ended(address, job)

@@ -98,10 +98,10 @@ def _roll(seen: Seen, rows: Mapping[str, Runtime], due: list[Runtime], *, now: i
     able = [each for each in due if not _failed(seen, each)]
     rollout = seen.rollout
     if rollout is None:
-        if not able:
+        if not due:
             return None
         note = "one member's workspace is tried first"
-        return Begin(Rollout(seen.target, _canary(seen, able), RolloutState.CANARY, note, now, 0))
+        return Begin(Rollout(seen.target, _canary(seen, due), RolloutState.CANARY, note, now, 0))
     match rollout.state:
         case RolloutState.HALTED:
             return None

@@ -41,7 +41,7 @@ CANCELLED = "cancelled"
 WAITS = "waits until nobody uses the workspace"
 REST_S = 30.0
 AGAIN_S = 2.0
-TRIES = 2  # OpenClaw says that it is ready a moment before all of it is
+SETTLE_MS = 60_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,13 +190,13 @@ async def _try(hands: Hands, control: Control, job: Job, desired: Runtime, trial
 
 
 async def _answer(control: Control, address: str) -> Completed | NoModel | Failed:
-    for _ in range(TRIES - 1):
-        began = steady_ms()
+    """One real completion. OpenClaw says that it is ready a moment before all of it answers, more so on a busy box."""
+    until = steady_ms() + SETTLE_MS
+    while True:
         answer = await control.complete(address)
-        if not isinstance(answer, Failed) or steady_ms() - began > REST_S * 1000:
+        if not isinstance(answer, Failed) or answer.asked or steady_ms() > until:
             return answer
         await asyncio.sleep(AGAIN_S)
-    return await control.complete(address)
 
 
 async def _turn_back(hands: Hands, job: Job, reason: str) -> float:

@@ -79,6 +79,11 @@ def test_a_canary_that_went_back_halts_it_and_nothing_goes_on_by_itself() -> Non
     assert step(*rows, at=rollout(), jobs=(forgiven,)) == Upgrade("r1", "new")
 
 
+def test_an_image_that_failed_once_is_tried_anew_when_it_is_wanted_after_another() -> None:
+    failed = job(1, JobState.FAILED, "it ended with exit code 1")
+    assert isinstance(step(member(1), jobs=(failed,)), Begin)
+
+
 def test_the_others_follow_one_at_a_time_and_one_failure_is_only_noted() -> None:
     rows = [member(1, image="new"), member(2), member(3), member(4)]
     told = step(*rows, at=rollout())

@@ -47,7 +47,7 @@ async def _member(place: Place, want: Want = Want.STOPPED) -> Runtime:
     return runtime
 
 
-async def _restart(place: Place, **changes: str) -> None:
+async def restart(place: Place, **changes: str) -> None:
     """As ./install.sh does: another control plane, with another image to run."""
     if place.loop is not None:
         await place.loop.stop()
@@ -55,7 +55,7 @@ async def _restart(place: Place, **changes: str) -> None:
     await place.orchestrate()
 
 
-async def _ended(place: Place, runtime: Runtime, *, seconds: float = 40) -> Job:
+async def ended(place: Place, runtime: Runtime, *, seconds: float = 40) -> Job:
     """Its latest upgrade to what it should be on, once that has ended."""
     found: list[Job] = []
     image = (await place.row(runtime)).pin or place.install.image
@@ -85,8 +85,8 @@ async def _hash(place: Place, runtime: Runtime) -> str:
 async def test_a_new_image_is_kept_once_it_has_proved_itself_on_a_copy(place: Place, image: Image) -> None:
     runtime = await _member(place)
     before, old = await _hash(place, runtime), place.install.image
-    await _restart(place, image=image("new"))
-    job = await _ended(place, runtime)
+    await restart(place, image=image("new"))
+    job = await ended(place, runtime)
     assert job.state is JobState.DONE, job.note
     assert "upgraded to" in job.note and "first answer" in job.note
     row = await place.row(runtime)
@@ -114,8 +114,8 @@ async def test_an_image_that_fails_is_taken_back_with_the_workspace_as_it_was(
     runtime = await _member(place)
     before, old = await _hash(place, runtime), place.install.image
     place.trial_ms = 3000
-    await _restart(place, image=image(name))
-    job = await _ended(place, runtime)
+    await restart(place, image=image(name))
+    job = await ended(place, runtime)
     assert job.state is JobState.FAILED
     assert reason in job.note and old in job.note
     row = await place.row(runtime)
@@ -136,7 +136,7 @@ async def test_a_canary_that_fails_leaves_the_others_alone_until_an_admin_says_s
     await place.until(other, Phase.READY)
     started = place.container(other).attrs["State"]["StartedAt"]
     await rollouts.choose_canary(place.db, canary.id)
-    await _restart(place, image=image("broken"))
+    await restart(place, image=image("broken"))
     await _rollout(place, RolloutState.HALTED)
     place.loop.roller.look()
     place.loop.wake_all()
@@ -146,13 +146,13 @@ async def test_a_canary_that_fails_leaves_the_others_alone_until_an_admin_says_s
     assert [each.task for each in await jobs.of(place.db, other.id)] == []
     assert len(await jobs.of(place.db, canary.id)) == 1
     # Another image is another rollout; what failed is over.
-    await _restart(place, image=image("new"))
-    assert (await _ended(place, canary)).state is JobState.DONE
+    await restart(place, image=image("new"))
+    assert (await ended(place, canary)).state is JobState.DONE
 
 
 async def test_a_model_that_does_not_answer_is_no_reason_to_go_back(place: Place, image: Image) -> None:
     runtime = await _member(place)
-    await _restart(place, image=image("mute"))
+    await restart(place, image=image("mute"))
     assert place.loop
 
     async def books() -> None:
@@ -163,7 +163,7 @@ async def test_a_model_that_does_not_answer_is_no_reason_to_go_back(place: Place
 
     told = asyncio.create_task(books())
     try:
-        job = await _ended(place, runtime)
+        job = await ended(place, runtime)
     finally:
         told.cancel()
     assert job.state is JobState.DONE
@@ -178,7 +178,7 @@ async def test_one_in_use_is_not_touched_until_it_is_idle(
     runtime = await _member(place, Want.RUNNING)
     await place.inside(runtime, "echo 1 > /home/node/busy")
     started = place.container(runtime).attrs["State"]["StartedAt"]
-    await _restart(place, image=image("new"))
+    await restart(place, image=image("new"))
     assert place.loop
     for _ in range(100):
         if (job := await jobs.next_of(place.db, runtime.id)) is not None and job.note == WAITS:
@@ -197,16 +197,16 @@ async def test_one_in_use_is_not_touched_until_it_is_idle(
             if view.phase is Phase.READY and (await place.row(runtime)).image == image("new"):
                 break
     assert Phase.WORKING in shown
-    assert (await _ended(place, runtime)).state is JobState.DONE
+    assert (await ended(place, runtime)).state is JobState.DONE
 
 
 async def test_a_sleeping_one_is_upgraded_and_sleeps_again(place: Place, image: Image) -> None:
     runtime = await _member(place, Want.RUNNING)
     place.rules = Rules(pause_after_ms=0, stop_after_ms=10**12)
-    await _restart(place)
+    await restart(place)
     await place.until(runtime, Phase.PAUSED)
-    await _restart(place, image=image("new"))
-    assert (await _ended(place, runtime)).state is JobState.DONE
+    await restart(place, image=image("new"))
+    assert (await ended(place, runtime)).state is JobState.DONE
     await place.until(runtime, Phase.PAUSED)
     row = await place.row(runtime)
     assert (row.image, row.sleep) == (image("new"), Sleep.PAUSED)
@@ -220,7 +220,7 @@ async def test_an_image_that_may_not_be_used_stops_nobody(place: Place, image: I
     await rows.put(place.db, replace(await place.row(runtime), pin=pin))
     assert place.loop
     place.loop.roller.look()
-    job = await _ended(place, runtime)
+    job = await ended(place, runtime)
     assert job.state is JobState.FAILED and reason in job.note
     assert place.container(runtime).attrs["State"]["StartedAt"] == started
     await place.until(runtime, Phase.READY)
@@ -234,7 +234,7 @@ async def test_a_pin_moves_one_member_alone_and_back(place: Place, image: Image)
     await rows.put(place.db, replace(await place.row(pinned), pin=image("newer")))
     assert place.loop
     place.loop.roller.look()
-    assert (await _ended(place, pinned)).state is JobState.DONE
+    assert (await ended(place, pinned)).state is JobState.DONE
     assert (await place.row(pinned)).image == image("newer")
     assert (await place.row(other)).image == ""
     assert await rollouts.of(place.db, place.install.image) is None
@@ -249,13 +249,13 @@ async def test_a_pin_moves_one_member_alone_and_back(place: Place, image: Image)
 async def test_a_workspace_removed_in_its_trial_goes_back_and_waits(place: Place, image: Image) -> None:
     runtime = await _member(place)
     before = await _hash(place, runtime)
-    await _restart(place, image=image("slow"))
+    await restart(place, image=image("slow"))
     for _ in range(200):
         if (await place.row(runtime)).before_image and place.containers(runtime):
             break
         await asyncio.sleep(0.1)
     await place.wish(runtime, Want.GONE)
-    job = await _ended(place, runtime)
+    job = await ended(place, runtime)
     assert job.state is JobState.FAILED and job.note.startswith("cancelled")
     await place.until(runtime, Phase.ABSENT)
     row = await place.row(runtime)

@@ -22,6 +22,7 @@ from clawloops.orchestrator.phase import SLOW_BOOT_MS
 from clawloops.orchestrator.probe import HEADERS, Probe, started
 from clawloops.orchestrator.sleep import Rules
 from clawloops.runtimes.client import Engine
+from clawloops.runtimes.openclaw import CONTROL_USER
 from clawloops.runtimes.spec import PORT, Install
 from clawloops.store.db import Database
 
@@ -57,6 +58,12 @@ def orchestrator(
     )
 
 
+_AS_CONTROL = (
+    *("-m", "5", "-H", "Content-Type: application/json"),
+    *("-H", f"X-Clawloops-User: {CONTROL_USER}", "-H", "X-OpenClaw-Scopes: operator.admin"),
+)
+
+
 class FromEdge(Control):
     """The control plane's questions, sent from the edge's network namespace."""
 
@@ -70,7 +77,7 @@ class FromEdge(Control):
         if pid is None:
             raise Unavailable("there is no edge")
         url = f"http://{address}:{PORT}/api/v1/admin/rpc"
-        return payload_of(method, await from_namespace(pid, url, "--data-binary", body))
+        return payload_of(method, await from_namespace(pid, url, *_AS_CONTROL, "--data-binary", body))
 
 
 async def edge_pid(client: docker.DockerClient, edge: str) -> int | None:
