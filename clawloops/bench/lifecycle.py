@@ -93,15 +93,20 @@ async def _parts(stage: Stage, image: str, chosen: argparse.Namespace) -> list[F
     sizes, only = _sizes(chosen), chosen.only or PARTS
     figures: list[Figure] = []
     async with stage.client() as http:
-        if "boots" in only:
-            figures += await _timed("boots", boots(stage, http, image, rounds=sizes.rounds))
-        if "wakes" in only:
-            work = wakes(stage, http, image, count=sizes.wakes, runtimes=sizes.sleepers, swap=sizes.swap)
-            figures += await _timed("wakes", work)
-        if "crowd" in only:
-            light = chosen.standin or await asyncio.to_thread(standin, stage.docker, image)
-            work = crowd(stage, http, light, many=sizes.runtimes, idle_s=sizes.idle_s)
-            figures += await _timed("crowd", work)
+        try:
+            if "boots" in only:
+                figures += await _timed("boots", boots(stage, http, image, rounds=sizes.rounds))
+            if "wakes" in only:
+                work = wakes(stage, http, image, count=sizes.wakes, runtimes=sizes.sleepers, swap=sizes.swap)
+                figures += await _timed("wakes", work)
+            if "crowd" in only:
+                light = chosen.standin or await asyncio.to_thread(standin, stage.docker, image)
+                work = crowd(stage, http, light, many=sizes.runtimes, idle_s=sizes.idle_s)
+                figures += await _timed("crowd", work)
+        except BaseException:
+            if figures:
+                _say(f"it ends early; measured until now:\n{report.table(figures)}")
+            raise
     return figures
 
 

@@ -135,7 +135,7 @@ def _browser(stage: Stage, http: aiohttp.ClientSession) -> Browser:
 
 
 async def _wake(served: Served, browser: Browser, member: Member) -> float:
-    since = served.phases[member.runtime_id][1]
+    _, since = served.phases.get(member.runtime_id, (None, 0.0))
     await served.shows(member.runtime_id, Phase.PAUSED, since=since, seconds=_BUSY_S)
     await asyncio.sleep(0.3)  # nothing of the pause itself is still under way
     return await _visit(browser, member)
