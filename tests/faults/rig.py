@@ -10,10 +10,11 @@ import hashlib
 import os
 import secrets
 import time
+from collections.abc import Coroutine, Iterable
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import docker
 import docker.errors
@@ -38,6 +39,13 @@ WISHED = {Want.RUNNING: {Phase.READY}, Want.STOPPED: {Phase.STOPPED}, Want.GONE:
 # What is down already is not started for a pause.
 ASLEEP = {Sleep.PAUSED: {Phase.PAUSED, Phase.ASLEEP}, Sleep.STOPPED: {Phase.ASLEEP}}
 DOWN: list[list[str]] = [[], ["created"], ["exited"]]
+
+
+async def side_by_side(stories: Iterable[Coroutine[Any, Any, None]]) -> None:
+    """All of them at once; the first that fails ends the others."""
+    async with asyncio.TaskGroup() as group:
+        for each in stories:
+            group.create_task(each)
 
 
 class Rig:
@@ -138,17 +146,24 @@ class Rig:
 
     async def wish(self, runtime: Runtime, target: Target) -> None:
         """Written into the store as the dashboard or the loop does, beside whoever else writes there."""
+        if isinstance(target, Want):
+            await self._put(runtime, want=target, sleep=Sleep.AWAKE, sleep_why="", wake_at=0)
+        else:
+            await self._put(runtime, want=Want.RUNNING, sleep=target, sleep_why="A test.")
+        self._wake()
+
+    async def never_used(self, runtime: Runtime) -> None:
+        """As before its first start, which makes the volume; what is in it stays."""
+        await self._put(runtime, volume_at=0)
+
+    async def _put(self, runtime: Runtime, **changes: Any) -> None:
         while True:
-            row = await self.place.row(runtime)
             try:
-                if isinstance(target, Want):
-                    await rows.set_want(self.place.db, row, target)
-                else:
-                    await rows.put(self.place.db, replace(row, want=Want.RUNNING, sleep=target, sleep_why="A test."))
-                break
+                await rows.put(self.place.db, replace(await self.place.row(runtime), **changes))
             except Conflict:
                 await asyncio.sleep(0)
-        self._wake()
+            else:
+                return
 
     def _wake(self) -> None:
         for each in self.planes:

@@ -8,7 +8,7 @@ import time
 import pytest
 
 from clawloops.model.runtime import Phase, Want
-from tests.faults.rig import Rig
+from tests.faults.rig import Rig, side_by_side
 from tests.standin.engine_proxy import Call, Fault, Moment, Refusal
 
 pytestmark = [pytest.mark.docker, pytest.mark.faults]
@@ -16,7 +16,8 @@ pytestmark = [pytest.mark.docker, pytest.mark.faults]
 BROKEN = Refusal(500, "something is wrong with the disk, the kernel or the moon")
 
 
-async def test_an_event_stream_that_was_cut_is_taken_up_again_and_a_silent_one_costs_one_resync(rig: Rig) -> None:
+async def lose_events(rig: Rig) -> None:
+    """A stream that was cut is taken up again; one that is silent costs a resync."""
     runtime = await rig.member()
     await rig.begin()
     await rig.wanted(runtime, Want.RUNNING)
@@ -31,7 +32,8 @@ async def test_an_event_stream_that_was_cut_is_taken_up_again_and_a_silent_one_c
     await rig.wanted(runtime, Want.RUNNING, within_s=45)
 
 
-async def test_a_docker_api_that_hangs_for_20_s_delays_only_the_runtime_that_it_hangs_for(rig: Rig) -> None:
+async def hang_for_one(rig: Rig) -> None:
+    """Only the runtime that Docker hangs for waits."""
     slow, made, other = await rig.member(), await rig.member(Want.GONE), await rig.member()
     await rig.begin()
     await rig.wanted(slow, Want.RUNNING)
@@ -58,7 +60,8 @@ async def test_a_docker_api_that_hangs_for_20_s_delays_only_the_runtime_that_it_
     assert rig.plane.alive
 
 
-async def test_when_every_call_hangs_for_20_s_all_wishes_are_met_afterwards(rig: Rig) -> None:
+async def hang_for_all(rig: Rig) -> None:
+    """Afterwards every wish is met, with the containers that were there."""
     runtimes = [await rig.member() for _ in range(6)]
     await rig.begin()
     await asyncio.gather(*(rig.wanted(each, Want.RUNNING) for each in runtimes))
@@ -78,6 +81,12 @@ async def test_when_every_call_hangs_for_20_s_all_wishes_are_met_afterwards(rig:
     for runtime, want in zip(runtimes, wants, strict=True):
         await rig.wanted(runtime, want)
         assert want is Want.GONE or rig.place.container(runtime).id == made[runtime.id]
+
+
+async def test_lost_events_and_a_docker_api_that_hangs_for_20_s_delay_nobody_else_and_all_wishes_are_met(
+    three: list[Rig],
+) -> None:
+    await side_by_side(story(rig) for rig, story in zip(three, (lose_events, hang_for_one, hang_for_all), strict=True))
 
 
 async def test_an_engine_that_fails_at_looking_means_unknown_and_touches_nothing(rig: Rig) -> None:

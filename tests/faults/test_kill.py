@@ -15,7 +15,7 @@ from clawloops.model.runtime import Runtime, Sleep, Want
 from clawloops.model.workspace import MOST_SNAPSHOTS, Job, JobState, Kind, Task
 from clawloops.runtimes import carriers, names
 from clawloops.store import jobs, volumes
-from tests.faults.rig import KEPT, Rig, Target
+from tests.faults.rig import KEPT, Rig, Target, side_by_side
 from tests.standin.control_plane import ControlPlane
 from tests.standin.engine_proxy import Fault, Moment, Script
 
@@ -48,15 +48,14 @@ async def round_and_round(rig: Rig, runtime: Runtime, targets: list[Target], mom
                 await rig.again()
                 await rig.wanted(runtime, target)
             assert len(rig.place.containers(runtime)) <= 1
+            if target is Want.GONE:
+                await rig.never_used(runtime)
         if alive == len(targets):
             break
     return killed
 
 
-@pytest.mark.parametrize("moment", Moment)
-async def test_killed_while_a_workspace_is_made_or_deleted_the_next_control_plane_finishes_it(
-    rig: Rig, moment: Moment
-) -> None:
+async def make_and_delete(rig: Rig, moment: Moment) -> None:
     runtime = await rig.member(Want.GONE)
     await rig.begin()
     made, deleted = await round_and_round(rig, runtime, [Want.RUNNING, Want.GONE], moment)
@@ -67,10 +66,7 @@ async def test_killed_while_a_workspace_is_made_or_deleted_the_next_control_plan
     assert [each.partition(" ")[0] for each in deleted].count("DELETE") == 2
 
 
-@pytest.mark.parametrize("moment", Moment)
-async def test_killed_while_it_stops_sleeps_or_wakes_the_last_word_counts_for_the_same_container(
-    rig: Rig, moment: Moment
-) -> None:
+async def stop_and_sleep(rig: Rig, moment: Moment) -> None:
     runtime = await rig.member()
     await rig.begin()
     await rig.wanted(runtime, Want.RUNNING)
@@ -82,10 +78,7 @@ async def test_killed_while_it_stops_sleeps_or_wakes_the_last_word_counts_for_th
     assert rig.place.container(runtime).id == made
 
 
-@pytest.mark.parametrize("moment", Moment)
-async def test_killed_while_a_snapshot_is_made_it_is_made_after_all_and_what_is_left_over_is_swept(
-    rig: Rig, moment: Moment
-) -> None:
+async def make_snapshots(rig: Rig, moment: Moment) -> None:
     runtime = await rig.member()
     await rig.begin()
     await rig.wanted(runtime, Want.RUNNING)
@@ -124,3 +117,19 @@ async def found(rig: Rig, job_id: str) -> Job:
     job = await jobs.get(rig.place.db, job_id)
     assert job is not None
     return job
+
+
+async def test_killed_while_a_workspace_is_made_or_deleted_the_next_control_plane_finishes_it(three: list[Rig]) -> None:
+    await side_by_side(make_and_delete(rig, moment) for rig, moment in zip(three, Moment, strict=True))
+
+
+async def test_killed_while_it_stops_sleeps_or_wakes_the_last_word_counts_for_the_same_container(
+    three: list[Rig],
+) -> None:
+    await side_by_side(stop_and_sleep(rig, moment) for rig, moment in zip(three, Moment, strict=True))
+
+
+async def test_killed_while_a_snapshot_is_made_it_is_made_after_all_and_what_is_left_over_is_swept(
+    three: list[Rig],
+) -> None:
+    await side_by_side(make_snapshots(rig, moment) for rig, moment in zip(three, Moment, strict=True))
