@@ -192,7 +192,7 @@ class Workspaces:
 
     async def _removed(self, volume: Volume) -> bool:
         runtime = await runtimes.get(self._db, volume.runtime_id)
-        if runtime is None or runtime.volume == volume.number or not await volumes.condemn(self._db, volume):
+        if runtime is None or _needed(runtime, volume.number) or not await volumes.condemn(self._db, volume):
             return False  # it was taken out of the trash just now
         try:
             await reaper.remove(self._engine, self._install_id, volume.runtime_id, volume.number)
@@ -260,6 +260,11 @@ def _started(runtime: Runtime) -> None:
 def _days_left(volume: Volume, now: int) -> int:
     """Whole days, the last one counted: never 0 while it is there."""
     return max(1, -(-(volume.ended_at + TRASH_DAYS * _DAY_MS - now) // _DAY_MS))
+
+
+def _needed(runtime: Runtime, number: int) -> bool:
+    """Whether it is live, or what an upgrade on trial would go back to."""
+    return number == runtime.volume or (runtime.before_image != "" and number == runtime.before_volume)
 
 
 async def _received(path: Path, chunks: AsyncIterator[bytes]) -> None:

@@ -216,6 +216,7 @@ async def test_the_purge_removes_old_trash_and_leftovers_and_nothing_else(desk: 
         "a copy under way": (Kind.FILLING, now - DAY // 2, 0),
         "old trash in use": (Kind.TRASH, now - 9 * DAY, now - 8 * DAY),
         "live by the wish": (Kind.TRASH, now - 9 * DAY, now - 8 * DAY),
+        "before an upgrade on trial": (Kind.TRASH, now - 9 * DAY, now - 8 * DAY),
     }
     for number, (note, (kind, made, ended)) in enumerate(wanted.items(), start=1):
         row = Volume(runtime.id, number, kind, note, "img", 0, made, ended)
@@ -229,7 +230,7 @@ async def test_the_purge_removes_old_trash_and_leftovers_and_nothing_else(desk: 
         )
         await volumes.ensure(place.engine, install, runtime.id, number)
     await volumes.ensure(place.engine, install, runtime.id, 0)
-    await runtimes.put(db, replace(runtime, volume=7))
+    await runtimes.put(db, replace(runtime, volume=7, before_image="img", before_volume=8))
     user = await asyncio.to_thread(
         place.docker.containers.create,
         place.image,
@@ -237,9 +238,9 @@ async def test_the_purge_removes_old_trash_and_leftovers_and_nothing_else(desk: 
         labels={names.MANAGED: "true", names.INSTALL: install},
     )
     assert await files.purge() == 2
-    there = {number for number in range(8) if await volumes.exists(place.engine, install, runtime.id, number)}
-    assert there == {0, 1, 3, 5, 6, 7}
-    assert {each.number for each in await rows.of(db, runtime.id)} == {0, 1, 3, 5, 6, 7}
+    there = {number for number in range(9) if await volumes.exists(place.engine, install, runtime.id, number)}
+    assert there == {0, 1, 3, 5, 6, 7, 8}
+    assert {each.number for each in await rows.of(db, runtime.id)} == {0, 1, 3, 5, 6, 7, 8}
     with pytest.raises(NotFound):  # out of reach from the moment on that its removal was tried
         await files.restore(runtime.id, 6, by=desk.ben)
     await asyncio.to_thread(user.remove)
