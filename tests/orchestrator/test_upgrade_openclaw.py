@@ -44,7 +44,8 @@ async def test_the_real_openclaw_proves_a_new_image_with_one_answer_and_is_stopp
 ) -> None:
     old = openclaw_image(docker_client)
     new = old.replace(":", "-labelled:")
-    docker_client.images.build(fileobj=io.BytesIO(f"FROM {old}\nLABEL org.example.version=new\n".encode()), tag=new)
+    recipe = f"FROM {old}\nLABEL org.example.version=new\n".encode()
+    docker_client.images.build(fileobj=io.BytesIO(recipe), tag=new, rm=True)
     place.install = replace(place.install, image=old, memory_mb=2048, cpus=2.0)
     runtime = await place.member()
     await place.orchestrate()
