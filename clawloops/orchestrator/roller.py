@@ -37,11 +37,12 @@ class Roller:
         """For ever; cancelling is safe at every point."""
         while True:
             self._asked.clear()
-            rest = SOON_S
+            rest = EVERY_S
             try:
                 while await self.step():
                     pass
-                rest = SOON_S if await self._under_way() else EVERY_S
+                if await self._under_way():
+                    rest = SOON_S
             except Conflict:  # somebody changed a row between our reading and writing: look again
                 continue
             except (Unavailable, EngineRefused) as error:
