@@ -65,7 +65,8 @@ class Daemon:
 
         def copy() -> None:
             with contextlib.closing(self.client()) as client:
-                client.images.load(b"".join(source.images.get(image).save(named=True)))
+                stream = source.images.get(image).save(named=True)
+                client.images.load(stream)  # type: ignore[arg-type]  # as the SDK's own documentation does
 
         await asyncio.to_thread(copy)
 
