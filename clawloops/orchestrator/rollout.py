@@ -83,15 +83,25 @@ def next_step(seen: Seen, *, now: int) -> Step | None:
             return Withdraw(job.id)
     if under_way:
         job = under_way[0]
-        canary = seen.rollout is not None and seen.rollout.state is RolloutState.CANARY
-        others = any(each.id != job.runtime_id and _may_go(seen, each) for each in due)
-        long = not 0 <= now - job.created_at <= PATIENCE_MS
-        return Withdraw(job.id) if job.state is JobState.PENDING and long and others and not canary else None
-    able = [each for each in due if not _failed(seen, each)]
-    for row in able:  # they wait for nobody: a pin is an admin's own word, and without its image none can start
-        if row.pin or row.image not in seen.ids:
-            return Upgrade(row.id, _wanted(seen, row))
-    return _roll(seen, rows, [each for each in due if not each.pin], now=now)
+        return Withdraw(job.id) if job.state is JobState.PENDING and _gives_way(seen, job, due, now=now) else None
+    rolled = _roll(seen, rows, [each for each in due if not each.pin], now=now)
+    # They wait for no canary: a pin is an admin's own word, and without its image none can start.
+    urgent = [each for each in due if not _failed(seen, each) and (each.pin or each.image not in seen.ids)]
+    if not urgent or isinstance(rolled, Begin | Tell):  # which only writes down how far it is
+        return rolled
+    asked, first = _asked(seen), min(urgent, key=_turn(seen))
+    if isinstance(rolled, Upgrade) and asked.get(rolled.runtime_id, 0) < asked.get(first.id, 0):
+        return rolled  # it had its turn, and was in use
+    return Upgrade(first.id, _wanted(seen, first))
+
+
+def _gives_way(seen: Seen, job: Job, due: Sequence[Runtime], *, now: int) -> bool:
+    """Whether one that waits until nobody uses it lets another go first; a canary does only for the chosen one."""
+    others = [each for each in due if each.id != job.runtime_id and _may_go(seen, each)]
+    rollout = seen.rollout
+    if rollout is not None and rollout.state is RolloutState.CANARY and job.runtime_id == rollout.canary:
+        return seen.chosen in [each.id for each in others if not each.pin]
+    return bool(others) and not 0 <= now - job.created_at <= PATIENCE_MS
 
 
 def _roll(seen: Seen, rows: Mapping[str, Runtime], due: list[Runtime], *, now: int) -> Step | None:
@@ -193,8 +203,13 @@ def counts(job: Job) -> bool:
 
 def _turn(seen: Seen) -> Callable[[Runtime], tuple[int, int, str]]:
     """Those that were asked least lately come first."""
-    asked = {each.runtime_id: each.created_at for each in sorted(seen.jobs, key=lambda each: each.created_at)}
+    asked = _asked(seen)
     return lambda row: (asked.get(row.id, 0), row.created_at, row.id)
+
+
+def _asked(seen: Seen) -> Mapping[str, int]:
+    """Unix ms at which each was last to be moved, whatever came of it."""
+    return {each.runtime_id: each.created_at for each in sorted(seen.jobs, key=lambda each: each.created_at)}
 
 
 def _open(jobs: Sequence[Job]) -> list[Job]:

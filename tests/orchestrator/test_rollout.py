@@ -63,7 +63,9 @@ def test_the_canary_is_the_chosen_one_else_an_admins_else_the_oldest() -> None:
     assert step(*rows, at=rollout()) == Upgrade("r1", "new")
     told = step(*rows, at=rollout(), chosen="r2")
     assert isinstance(told, Tell) and told.rollout.canary == "r2"
-    assert step(*rows, at=rollout(), jobs=(job(1),), chosen="r2") is None, "the one under way is not left for another"
+    assert step(*rows, at=rollout(), jobs=(job(1),), chosen="r2") == Withdraw(job(1).id)
+    assert step(*rows, at=rollout(), jobs=(job(1),), chosen="gone") is None
+    assert step(*rows, at=rollout(), jobs=(job(1, JobState.RUNNING),), chosen="r2") is None, "it has begun"
 
 
 def test_a_canary_that_went_back_halts_it_and_nothing_goes_on_by_itself() -> None:
@@ -136,6 +138,17 @@ def test_a_pin_is_no_part_of_the_rollout_and_waits_for_no_canary() -> None:
     assert step(pinned, jobs=(job(1, JobState.FAILED, "no", image="pinned"),)) is None
     stale = job(1)
     assert step(pinned, jobs=(stale,), at=rollout()) == Withdraw(stale.id)
+
+
+def test_a_pinned_one_that_is_always_in_use_keeps_nobody_waiting() -> None:
+    pinned, other, later = member(1, pin="pinned"), member(2), NOW + PATIENCE_MS + 1
+    waits = job(1, image="pinned")
+    assert isinstance(step(pinned, other), Begin)
+    for at in (rollout(canary="r2"), rollout(RolloutState.REST, note="0 of 1")):
+        assert step(pinned, other, at=at, jobs=(waits,), now=later) == Withdraw(waits.id)
+        withdrawn = replace(waits, state=JobState.FAILED, note=CANCELLED)
+        assert step(pinned, other, at=at, jobs=(withdrawn,), now=later) == Upgrade("r2", "new")
+    assert step(pinned, replace(other, image="new"), jobs=(withdrawn,), now=later) == Upgrade("r1", "pinned")
 
 
 def test_without_its_old_image_nobody_can_start_so_it_is_moved_at_once() -> None:
