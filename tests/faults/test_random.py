@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import itertools
 import os
+import secrets
 import threading
 import time
 from collections.abc import Callable, Coroutine, Iterator
@@ -24,7 +25,10 @@ from hypothesis import Phase as Part
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
 
+from clawloops.clock import now_ms
 from clawloops.model.runtime import Phase, Runtime, Sleep, Want
+from clawloops.model.workspace import Job, JobState, Task
+from clawloops.store import jobs
 from tests.faults.rig import WITHIN_S, Rig, Target
 from tests.standin.place import SOCKET
 
@@ -146,6 +150,14 @@ class Life(RuleBasedStateMachine):
             )
 
     @rule()
+    def ask_for_a_snapshot(self) -> None:
+        job = Job(
+            f"j{secrets.token_hex(8)}", self._runtime.id, Task.SNAPSHOT, "", JobState.PENDING, "", None, now_ms(), 0
+        )
+        self._run(jobs.add(self._rig.place.db, job))
+        self._rig.plane.wake_all()
+
+    @rule()
     def make_the_edge_again(self) -> None:
         self._rig.place.docker.containers.get(self._rig.place.install.edge).remove(force=True)
         self._rig.place.make_edge()
@@ -156,9 +168,15 @@ class Life(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         self._run(self._settled())
+        self._run(self._nothing_left_to_do())
         self._run(self._rig.wish(self._runtime, Want.GONE))
         self._run(self._rig.wanted(self._runtime, Want.GONE))
         self._rig.check()
+
+    async def _nothing_left_to_do(self) -> None:
+        async with asyncio.timeout(WITHIN_S):
+            while await jobs.next_of(self._rig.place.db, self._runtime.id):
+                await asyncio.sleep(0.1)
 
     async def _settled(self) -> None:
         """As wanted, or degraded with a reason."""
