@@ -181,6 +181,7 @@ class Keeper:
             name=self._hands.name(self._id),
             spec=look.spec,
             memory=memory * 2**20,
+            volume=names.volume(self._hands.install.install_id, self._id, desired.volume),
             squeeze=SQUEEZED_BYTES if squeeze else None,
         )
 

@@ -65,6 +65,7 @@ class Wanted:
     name: str
     spec: str
     memory: int  # limit in bytes
+    volume: str  # name of its workspace volume; one that works on another is never kept
     squeeze: int | None = None  # limit in bytes while it is paused; None: leave its memory where it is
     may_replace: bool = False  # one that runs with an older spec may be ended now: nobody uses it
 
@@ -115,7 +116,11 @@ def plan(desired: Runtime, world: World, wanted: Wanted, *, now: int, draining: 
 
 def keep(world: World, wanted: Wanted) -> Container | None:
     """The one container that is, or comes nearest to, what is wanted; None when there is none worth keeping."""
-    startable = [each for each in world.containers if each.state not in (State.REMOVING, State.DEAD)]
+    startable = [
+        each
+        for each in world.containers
+        if each.state not in (State.REMOVING, State.DEAD) and each.volume == wanted.volume
+    ]
     best = max(
         startable, key=lambda each: (each.spec == wanted.spec, each.name == wanted.name, each.state.up), default=None
     )

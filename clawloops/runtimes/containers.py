@@ -13,7 +13,7 @@ from clawloops.runtimes import drift, names
 from clawloops.runtimes.client import Api, Engine, EngineMissing
 from clawloops.runtimes.drift import Settings
 from clawloops.runtimes.seen import YOUNG_MS, Container, Image, State
-from clawloops.runtimes.spec import spec_hash, swap_bytes
+from clawloops.runtimes.spec import HOME, spec_hash, swap_bytes
 
 
 async def seen(
@@ -128,6 +128,7 @@ def _read(row: Settings, network: str, body: Settings | None, image: Image | Non
         young=state is State.RUNNING and 0 <= now_ms() - _unix_ms(started_at) < YOUNG_MS,
         memory=int(row["HostConfig"]["Memory"]),
         image=row["Image"],
+        volume=next((str(each.get("Name", "")) for each in row["Mounts"] if each["Destination"] == HOME), ""),
         edited=drift.differences(body, row, image=image) if body is not None and promised else (),
     )
 

@@ -41,6 +41,7 @@ class Container:
     young: bool = False  # started within YOUNG_MS: its init may not listen for signals yet, and would lose one
     memory: int = 0  # its limit now, in bytes; lower than promised while its memory is pushed out to swap
     image: str = ""  # id of the image that it was made of
+    volume: str = ""  # name of the workspace volume that it works on
     edited: tuple[str, ...] = ()  # settings that are not what its spec label promises, by their Engine names
 
 

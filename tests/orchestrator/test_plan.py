@@ -18,7 +18,9 @@ NAME = "clawloops-0a0a0a0a-u-r1"
 MEMORY = 2**30
 LOST = (State.REMOVING, State.DEAD)  # nobody can start these
 NOW = 1_800_000_000_000
-UP = p.Wanted(p.Aim.UP, NAME, "spec 3", MEMORY)
+LIVE = "clawloops-0a0a0a0a-ws-r1-2"
+TRASH = "clawloops-0a0a0a0a-ws-r1"
+UP = p.Wanted(p.Aim.UP, NAME, "spec 3", MEMORY, LIVE)
 
 
 @dataclass
@@ -68,7 +70,7 @@ class Docker:
 
     @property
     def wanted(self) -> p.Wanted:
-        return p.Wanted(p.aim(self.row, self.hold), NAME, self.spec, MEMORY, self.squeeze, self.idle)
+        return p.Wanted(p.aim(self.row, self.hold), NAME, self.spec, MEMORY, LIVE, self.squeeze, self.idle)
 
     def put(self, container_id: str, state: State) -> None:
         self.containers[container_id] = replace(self.containers[container_id], state=state)
@@ -95,13 +97,14 @@ class Docker:
                 self.made += 1
                 self.row = replace(self.row, generation=self.row.generation + 1)
                 self.config_ok = self.token_ok = self.folder = True
-                made = Container(f"c{self.made}", NAME, State.CREATED, self.spec, "", memory=MEMORY)
+                made = Container(f"c{self.made}", NAME, State.CREATED, self.spec, "", memory=MEMORY, volume=LIVE)
                 self.containers[made.id] = made
             case a.Attach(container, network_id):
                 self.containers[container] = replace(self.containers[container], network_id=network_id)
             case a.Start(container):
                 assert not [each for each in self.containers.values() if each.state.up], "two would run"
                 assert self.containers[container].memory == MEMORY, "it would run in a lowered limit"
+                assert self.containers[container].volume == LIVE, "it would run on what is in the trash"
                 assert self.network and self.containers[container].network_id in ("", self.network.id)
                 self.containers[container] = replace(
                     self.containers[container], state=State.RUNNING, network_id=self.network.id
@@ -126,8 +129,10 @@ class Docker:
                 gone = self.containers.pop(container)
                 assert not gone.state.up, "a running one was removed"
                 assert not force or gone.state is State.DEAD
-                rest = [each for each in self.containers.values() if each.state not in LOST]
-                replaceable = self.image or rest or gone.state is State.DEAD or self.row.want is Want.GONE
+                rest = [each for each in self.containers.values() if each.state not in LOST and each.volume == LIVE]
+                replaceable = (
+                    self.image or gone.volume != LIVE or rest or gone.state is State.DEAD or self.row.want is Want.GONE
+                )
                 assert replaceable, "what cannot be replaced was removed"
             case a.Forget():
                 assert not self.containers
@@ -165,6 +170,7 @@ found = st.lists(
         spec=st.sampled_from(["spec 3", "spec 2", ""]),
         network_id=st.sampled_from([None, "", "n0", "n-before"]),
         memory=st.sampled_from([MEMORY, MEMORY // 16]),
+        volume=st.sampled_from([LIVE, LIVE, LIVE, TRASH]),
         edited=st.sampled_from([(), (), ("Privileged",), ("Image",), ("Memory",)]),
     ),
     max_size=3,
@@ -193,7 +199,7 @@ worlds = st.builds(
 @settings(max_examples=800, deadline=None)
 def test_from_any_state_the_steps_end_in_what_is_wanted(docker: Docker) -> None:
     up_before = sum(each.state.up for each in docker.containers.values())
-    had_some = any(each.state not in LOST for each in docker.containers.values())
+    had_some = any(each.state not in LOST and each.volume == LIVE for each in docker.containers.values())
     for _ in range(200):
         if steps := docker.plan():
             docker.do(steps[0])
@@ -258,20 +264,20 @@ def test_work_goes_before_sleep_and_nothing_before_gone(want: Want, sleep: Sleep
 
 
 def test_a_runtime_as_wanted_needs_nothing() -> None:
-    container = Container("a", NAME, State.RUNNING, "spec 3", "n0", memory=MEMORY)
+    container = Container("a", NAME, State.RUNNING, "spec 3", "n0", memory=MEMORY, volume=LIVE)
     world = p.World([container], Network("n0", True, True, True), True, True, True, True)
     for now in (NOW, 0, NOW * 2):  # whatever the wall clock says
         assert p.plan(_row(Want.RUNNING), world, UP, now=now, draining={}) == []
 
 
 def test_on_a_kernel_without_limits_none_is_put_back() -> None:
-    container = Container("a", NAME, State.RUNNING, "spec 3", "n0", memory=0)
+    container = Container("a", NAME, State.RUNNING, "spec 3", "n0", memory=0, volume=LIVE)
     world = p.World([container], Network("n0", True, True, True), True, True, True, True)
     assert p.plan(_row(Want.RUNNING), world, UP, now=NOW, draining={}) == []
 
 
 def test_what_is_ending_still_ends_when_its_network_is_somebody_elses() -> None:
-    container = Container("a", NAME, State.RUNNING, "spec 3", "n0", memory=MEMORY)
+    container = Container("a", NAME, State.RUNNING, "spec 3", "n0", memory=MEMORY, volume=LIVE)
     world = p.World([container], Network("n0", False, True, True), True, True, True, True)
     steps = p.plan(_row(Want.RUNNING), world, UP, now=NOW, draining={"a": 331_000})
     assert steps == [a.Kill("a")]

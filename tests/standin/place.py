@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import ipaddress
 import random
 import secrets
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -114,13 +116,26 @@ class Place:
         await self.db.close()
 
     def sweep(self) -> None:
+        """Whatever was made here. A copy that was cut off may still be at work in the Engine: it is waited for."""
+        for _ in range(50):
+            if not self._left():
+                return
+            time.sleep(0.2)
+        raise AssertionError(f"this is left behind in Docker: {self._left()}")
+
+    def _left(self) -> list[Any]:
+        """Remove all that can be removed now, and tell what was there."""
         mine: dict[str, Any] = {"label": f"{names.INSTALL}={self.install_id}"}
-        for container in self.docker.containers.list(all=True, filters=mine):
-            container.remove(force=True, v=True)
-        for network in self.docker.networks.list(filters=mine):
-            network.remove()
-        for volume in self.docker.volumes.list(filters=mine):
-            volume.remove(force=True)
+        containers = self.docker.containers.list(all=True, filters=mine, ignore_removed=True)
+        found: list[Any] = [
+            *containers,
+            *self.docker.networks.list(filters=mine),
+            *self.docker.volumes.list(filters=mine),
+        ]
+        for each in found:
+            with contextlib.suppress(docker.errors.APIError):  # going already, or in use by what is going
+                each.remove(**({"force": True, "v": True} if each in containers else {}))
+        return found
 
     async def orchestrate(self) -> Orchestrator:
         """A fresh orchestrator, as after a restart of the control plane. Whoever was there is left as it is."""
