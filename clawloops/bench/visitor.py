@@ -122,21 +122,23 @@ class Browser:
             if answer.status != 303:
                 raise SetupError(f"{button} was answered with {answer.status}: {(await answer.text())[-300:]}")
 
-    async def visit(self, member: Member) -> tuple[float, bool]:
-        """Open the workspace's page. Returns the seconds until the first byte, and whether it was let in."""
+    async def visit(self, member: Member) -> tuple[float, str]:
+        """Open the workspace's page. Returns the seconds until the first byte, and "" or why it was not let in."""
         began = time.monotonic()
         if self._front:
             url, sent = f"http://{self._front}:8080/", self._asked(member)
         else:
             passed = await self._forward_auth(member)
             if passed is None:
-                return time.monotonic() - began, False
+                return time.monotonic() - began, "ForwardAuth sent it away"
             url, sent = f"http://{member.address}:{PORT}/", passed
         async with self._http.get(URL(url), headers=sent, allow_redirects=False) as answer:
             first = await answer.content.readany()
             took = time.monotonic() - began
             await answer.read()
-            return took, answer.status == 200 and b"<!doctype html" in first.lower()
+            let_in = answer.status == 200 and b"<!doctype html" in first.lower()
+            sent = answer.headers.get("Location") or " ".join(first[:200].decode(errors="replace").split())
+            return took, "" if let_in else f"{answer.status} {sent}"
 
     def _asked(self, member: Member) -> dict[str, str]:
         return {**_PAGE, "Host": member.host, "Cookie": f"{cookies.WORKSPACE}={member.workspace}"}

@@ -81,7 +81,7 @@ def create_body(runtime: Runtime, install: Install) -> dict[str, Any]:
         "Hostname": f"oc-{runtime.id}",
         "User": "1000:1000",
         "Env": [f"{name}={value}" for name, value in env.items()],
-        "Labels": _labels(runtime, install, network),
+        "Labels": _labels(runtime, install, address.runtime),
         "Healthcheck": {"Test": ["NONE"]},
         "StopSignal": "SIGTERM",
         "StopTimeout": DRAIN_S,
@@ -142,7 +142,7 @@ def _host_config(runtime: Runtime, install: Install, network: str, address: name
     }
 
 
-def _labels(runtime: Runtime, install: Install, network: str) -> dict[str, str]:
+def _labels(runtime: Runtime, install: Install, address: str) -> dict[str, str]:
     route = f"cl-{runtime.id}"
     router, auth = f"traefik.http.routers.{route}", f"traefik.http.middlewares.{route}-auth.forwardauth"
     labels = {
@@ -150,7 +150,9 @@ def _labels(runtime: Runtime, install: Install, network: str) -> dict[str, str]:
         names.OWNER: runtime.owner,
         names.GENERATION: str(runtime.generation),
         "traefik.enable": "true",
-        "traefik.docker.network": network,
+        # Traefik drops the route of a paused container when it next looks at Docker, and hears of no unpause. So it
+        # keeps the route whatever the state, with an address that it need not ask for; ForwardAuth decides who passes.
+        "traefik.docker.allownonrunning": "true",
         f"{router}.rule": f"Host(`{install.host(runtime.slug)}`)",
         f"{router}.priority": "100",
         f"{router}.entrypoints": "websecure" if install.scheme == "https" else "web",
@@ -161,7 +163,7 @@ def _labels(runtime: Runtime, install: Install, network: str) -> dict[str, str]:
         f"{auth}.authResponseHeaders": "X-Clawloops-User,X-OpenClaw-Scopes,Authorization,Cookie",
         # Traefik writes X-Forwarded-* of the auth call itself; the client's are never believed.
         f"{auth}.trustForwardHeader": "false",
-        f"traefik.http.services.{route}.loadbalancer.server.port": str(PORT),
+        f"traefik.http.services.{route}.loadbalancer.server.url": f"http://{address}:{PORT}",
     }
     if install.scheme == "https":
         labels[f"{router}.tls"] = "true"

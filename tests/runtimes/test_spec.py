@@ -60,8 +60,8 @@ def test_traefik_finds_the_route_in_the_labels() -> None:
     assert labels[f"{auth}.address"] == "http://127.0.0.1:8082/forward-auth/r0011"
     assert labels[f"{auth}.authResponseHeaders"] == "X-Clawloops-User,X-OpenClaw-Scopes,Authorization,Cookie"
     assert labels[f"{auth}.trustForwardHeader"] == "false"
-    assert labels["traefik.http.services.cl-r0011.loadbalancer.server.port"] == "18789"
-    assert labels["traefik.docker.network"] == "clawloops-0a0b0c0d-u-r0011"
+    assert labels["traefik.http.services.cl-r0011.loadbalancer.server.url"] == "http://10.201.0.11:18789"
+    assert labels["traefik.docker.allownonrunning"] == "true", "a pause would lose the route"
     assert (labels["clawloops.owner"], labels["clawloops.generation"]) == ("u42", "3")
     assert f"{router}.tls" not in labels
     secure = create_body(RUNTIME, SECURE)["Labels"]
