@@ -34,8 +34,7 @@ def sleepy(story: Story) -> Iterator[Story]:
     story.appliance.change(SLEEPY)
     yield story
     story.appliance.change(USUAL)
-    story.member.start()
-    story.member.expect_state("Ready", limit_s=BOOT_LIMIT_S)
+    story.member.start_and_wait(BOOT_LIMIT_S)
 
 
 def _status(story: Story) -> str:
