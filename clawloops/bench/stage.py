@@ -76,9 +76,11 @@ class Stage:
         await asyncio.to_thread(self._make_edge, image)
 
     async def close(self) -> None:
-        await asyncio.to_thread(self._sweep)
-        self.engine.close()
-        shutil.rmtree(self.data, ignore_errors=True)
+        try:
+            await asyncio.to_thread(self._sweep)
+        finally:
+            self.engine.close()
+            shutil.rmtree(self.data, ignore_errors=True)
 
     def subnet(self) -> str:
         """One that no runtime of the control plane has."""
