@@ -14,6 +14,7 @@ import pytest
 from playwright.sync_api import expect
 
 from tests.e2e.appliance import docker
+from tests.e2e.chat import ANSWERS
 from tests.e2e.story import BOOT_LIMIT_S, CHAT_LIMIT_S, MEMBER, Story
 
 pytestmark = [
@@ -124,6 +125,7 @@ def test_an_upgrade_keeps_the_files_and_proves_itself_with_an_answer(story: Stor
         story.picture(story.member.page, "upgraded")
         story.member.page.goto(story.workspace)
         story.chat.wait_until_usable(BOOT_LIMIT_S)
+        expect(story.member.page.locator(ANSWERS).nth(1)).to_be_visible()  # what was said before the upgrade
         assert "cloud39" in story.chat.ask("Still there?", CHAT_LIMIT_S).text
         _pin(story, "")  # back to the image of the box, which is an upgrade like any other
         assert _upgrade_of(story, story.appliance.settings["CLAWLOOPS_OPENCLAW_IMAGE"])["state"] == "done"
