@@ -21,7 +21,7 @@ import docker.errors
 from clawloops.bench import report
 from clawloops.bench.crowd import crowd
 from clawloops.bench.report import Figure
-from clawloops.bench.stage import Stage, newest, standin
+from clawloops.bench.stage import Stage, newest
 from clawloops.bench.workspace import boots, wakes
 from clawloops.errors import SetupError
 
@@ -100,7 +100,7 @@ async def _parts(stage: Stage, image: str, chosen: argparse.Namespace) -> list[F
                 work = wakes(stage, http, image, count=sizes.wakes, runtimes=sizes.sleepers, swap=sizes.swap)
                 figures += await _timed("wakes", work)
             if "crowd" in only:
-                light = chosen.standin or await asyncio.to_thread(standin, stage.docker, image)
+                light = chosen.standin or await asyncio.to_thread(stage.standin, image)
                 work = crowd(stage, http, light, many=sizes.runtimes, idle_s=sizes.idle_s)
                 figures += await _timed("crowd", work)
         except BaseException:

@@ -65,6 +65,7 @@ class Stage:
         self.data = Path(tempfile.mkdtemp(prefix="clawloops-bench-", dir="/var/tmp"))  # made 0700
         self.pool, self._spare = _free(client)
         self._swap = self.data / "swap"
+        self._standin = f"clawloops/bench-standin:{self.install_id}"
 
     async def open(self, image: str) -> None:
         """`image`: any with a shell, for the edge."""
@@ -139,6 +140,12 @@ class Stage:
         )
         return lambda: made.rename(f"clawloops-bench-{secrets.token_hex(4)}")
 
+    def standin(self, image: str) -> str:
+        """A light image that answers as OpenClaw does, made on top of `image`'s own layers."""
+        recipe = BytesIO(_STANDIN.format(image=image).encode())
+        self.docker.images.build(fileobj=recipe, rm=True, tag=self._standin)
+        return self._standin
+
     async def swap_on(self, size_mb: int) -> str:
         """A swap file of the benchmark's own; returns why there is none, "" when there is."""
         await asyncio.to_thread(self._swap.touch, 0o600)
@@ -206,16 +213,11 @@ class Stage:
                 _all(pool, (each.remove for each in self.docker.containers.list(all=True, filters=mine)), force=True)
                 _all(pool, (each.remove for each in self.docker.networks.list(filters=mine)))
                 _all(pool, (each.remove for each in self.docker.volumes.list(filters=mine)), force=True)
+        with contextlib.suppress(docker.errors.ImageNotFound):
+            self.docker.images.remove(self._standin)
         if self._swap.exists():
             os.system(f"swapoff {self._swap} 2>/dev/null")  # noqa: S605  # a path of our own
             self._swap.unlink()
-
-
-def standin(client: docker.DockerClient, image: str) -> str:
-    """A light image that answers as OpenClaw does, made on top of `image`'s own layers."""
-    recipe = _STANDIN.format(image=image)
-    made, _ = client.images.build(fileobj=BytesIO(recipe.encode()), rm=True, tag="clawloops/bench-standin:latest")
-    return str(made.id)
 
 
 def newest(client: docker.DockerClient, repository: str) -> str:

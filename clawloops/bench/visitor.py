@@ -137,8 +137,8 @@ class Browser:
             took = time.monotonic() - began
             await answer.read()
             let_in = answer.status == 200 and b"<!doctype html" in first.lower()
-            sent = answer.headers.get("Location") or " ".join(first[:200].decode(errors="replace").split())
-            return took, "" if let_in else f"{answer.status} {sent}"
+            told = answer.headers.get("Location") or " ".join(first[:200].decode(errors="replace").split())
+            return took, "" if let_in else f"{answer.status} {told}"
 
     def _asked(self, member: Member) -> dict[str, str]:
         return {**_PAGE, "Host": member.host, "Cookie": f"{cookies.WORKSPACE}={member.workspace}"}
