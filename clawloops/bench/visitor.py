@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 import time
 from collections.abc import AsyncIterator, Sequence
@@ -27,6 +28,8 @@ from clawloops.store import runtimes as rows
 from clawloops.store.db import Database, open_database
 from clawloops.store.migrate import migrate
 from clawloops.web import cookies
+
+PATIENCE_S = 30
 
 _PAGE = {"Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "document", "Accept": "text/html"}
 
@@ -125,6 +128,13 @@ class Browser:
     async def visit(self, member: Member) -> tuple[float, str]:
         """Open the workspace's page. Returns the seconds until the first byte, and "" or why it was not let in."""
         began = time.monotonic()
+        try:
+            async with asyncio.timeout(PATIENCE_S):
+                return await self._visit(member, began)
+        except TimeoutError:
+            return time.monotonic() - began, f"no answer within {PATIENCE_S} s"
+
+    async def _visit(self, member: Member, began: float) -> tuple[float, str]:
         if self._front:
             url, sent = f"http://{self._front}:8080/", self._asked(member)
         else:

@@ -22,11 +22,12 @@ class Doze:
         self._activity = activity
         self._rules = rules
         self._asked_at: int | None = None
+        self._let_at: int | None = None  # when it was let to sleep: who comes later may meet a frozen one
         self.busy = ""
 
     def woken(self, desired: Runtime, why: str) -> Runtime:
         """The row of one that is awake from now on; nothing of before counts."""
-        self._asked_at, self.busy = None, ""
+        self._asked_at, self._let_at, self.busy = None, None, ""
         self._activity.touch(desired.id, why)
         return replace(desired, sleep=Sleep.AWAKE, sleep_why=f"It was woken: {why}.", wake_at=0)
 
@@ -63,7 +64,8 @@ class Doze:
         """
         if (at := alarm(desired)) and now >= at:
             return self.woken(desired, "its next scheduled job is due")
-        if desired.sleep is Sleep.PAUSED and self._activity.idle_ms(desired.id) < paused_ms:
+        asleep_ms = max(paused_ms, steady_ms() - self._let_at if self._let_at is not None else 0)
+        if desired.sleep is Sleep.PAUSED and self._activity.idle_ms(desired.id) < asleep_ms:
             return self.woken(desired, "somebody came while it fell asleep")
         return await self._deeper(desired, address, paused_ms=paused_ms, now=now, pressed=pressed)
 
@@ -89,6 +91,7 @@ class Doze:
             return None
         if not worth_it(desired, tier, now=now, next_job=next_job) or not await self._agrees(address):
             return None
+        self._let_at = steady_ms()
         if self._activity.idle_ms(desired.id) < idle_ms:  # somebody came while we asked
             await self._control.resume(address)
             return None

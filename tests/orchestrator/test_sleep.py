@@ -17,6 +17,8 @@ from clawloops.model.runtime import Phase, Policy, Runtime, Sleep, Want
 from clawloops.orchestrator import activity
 from clawloops.orchestrator import sleep as sleeps
 from clawloops.orchestrator.admission import Box, Gate, look
+from clawloops.orchestrator.ask import Control, Ready
+from clawloops.orchestrator.doze import Doze
 from clawloops.orchestrator.sleep import Rules, alarm, due, worth_it
 from clawloops.store import events
 from clawloops.store import runtimes as rows
@@ -100,6 +102,36 @@ def test_the_box_is_read_from_the_kernel(tmp_path: Path) -> None:
     assert (box.memory_mb, box.swap_mb) == (2000, 1000)
     assert box.disk_mb > 0
     assert look(tmp_path).memory_mb > 0
+
+
+class _Agrees(Control):
+    """OpenClaw as it answers when it has nothing to do."""
+
+    def __init__(self) -> None:  # no session: nothing here is asked over the network
+        pass
+
+    async def polling(self, address: str) -> tuple[str, ...]:
+        return ()
+
+    async def next_job(self, address: str) -> int | None:
+        return None
+
+    async def prepare(self, address: str) -> Ready:
+        return Ready("one")
+
+
+async def test_whoever_comes_between_the_decision_and_the_pause_is_not_left_before_a_frozen_one() -> None:
+    awake, used = _row(), activity.Activity()
+    doze = Doze(_Agrees(), used, AT_ONCE)
+    await asyncio.sleep(0.02)
+    asleep = await doze.turn(awake, "192.0.2.3", paused_ms=0, now=NOW, pressed=False)
+    assert asleep is not None and asleep.sleep is Sleep.PAUSED
+    await asyncio.sleep(0.02)
+    assert await doze.turn(asleep, None, paused_ms=5, now=NOW, pressed=False) is None, "nobody came"
+    used.touch(awake.id, "a page was opened")
+    await asyncio.sleep(0.01)
+    woken = await doze.turn(asleep, None, paused_ms=1, now=NOW, pressed=False)
+    assert woken is not None and woken.sleep is Sleep.AWAKE
 
 
 async def _asleep(place: Place, **changes: object) -> Runtime:
