@@ -73,7 +73,7 @@ class Docker:
         return p.Wanted(p.aim(self.row, self.hold), NAME, self.spec, MEMORY, LIVE, self.squeeze, self.idle)
 
     def put(self, container_id: str, state: State) -> None:
-        self.containers[container_id] = replace(self.containers[container_id], state=state)
+        self.containers[container_id] = _told(replace(self.containers[container_id], state=state))
 
     def do(self, action: a.Action) -> None:
         self.done.append(action)
@@ -115,7 +115,7 @@ class Docker:
             case a.Limit(container, memory):
                 lowered = memory < MEMORY
                 assert not lowered or self.containers[container].state is State.PAUSED, "a running one was squeezed"
-                self.containers[container] = replace(self.containers[container], memory=memory)
+                self.containers[container] = _told(replace(self.containers[container], memory=memory))
             case a.Unpause(container):
                 assert self.containers[container].memory >= MEMORY or self.containers[container].name != NAME
                 self.put(container, State.RUNNING)
@@ -161,6 +161,15 @@ def _row(want: Want, retry_at: int = 0, sleep: Sleep = Sleep.AWAKE) -> Runtime:
 
 
 networks = st.none() | st.builds(Network, id=st.just("n0"), ours=st.booleans(), exact=st.booleans(), edge=st.booleans())
+
+
+def _told(container: Container) -> Container:
+    """As drift tells of it: another limit than promised is an edit, but for one that is lowered while paused."""
+    lowered = container.memory != MEMORY and container.state is not State.PAUSED
+    rest = tuple(each for each in container.edited if each != "Memory")
+    return replace(container, edited=(*rest, "Memory") if lowered else rest)
+
+
 found = st.lists(
     st.builds(
         Container,
@@ -171,8 +180,8 @@ found = st.lists(
         network_id=st.sampled_from([None, "", "n0", "n-before"]),
         memory=st.sampled_from([MEMORY, MEMORY // 16]),
         volume=st.sampled_from([LIVE, LIVE, LIVE, TRASH]),
-        edited=st.sampled_from([(), (), ("Privileged",), ("Image",), ("Memory",)]),
-    ),
+        edited=st.sampled_from([(), (), ("Privileged",), ("Image",)]),
+    ).map(_told),
     max_size=3,
     unique_by=lambda each: each.id,
 )
@@ -196,7 +205,7 @@ worlds = st.builds(
 
 
 @given(worlds)
-@settings(max_examples=800, deadline=None)
+@settings(max_examples=2000, deadline=None)
 def test_from_any_state_the_steps_end_in_what_is_wanted(docker: Docker) -> None:
     up_before = sum(each.state.up for each in docker.containers.values())
     had_some = any(each.state not in LOST and each.volume == LIVE for each in docker.containers.values())
@@ -241,7 +250,7 @@ def _wanted(docker: Docker, *, had_some: bool) -> None:
                 (NAME, State.RUNNING, docker.network.id)
             ]
             assert not p.outdated(up[0], docker.wanted) or not docker.idle, "one that nobody uses keeps its old spec"
-            assert not p.by_hand(up[0]) or up[0].edited == ("Memory",)
+            assert not p.by_hand(up[0])
             assert docker.config_ok and docker.token_ok
 
 
