@@ -25,8 +25,10 @@ uninstall() {
   remove_images
   # Only what we made: a folder that held other things before keeps them.
   local name
-  for name in keys secrets tls traefik runtimes backups journal log ollama postgres vllm .env; do rm -rf "${DATA:?}/$name"; done
-  rm -f "$DATA"/clawloops.db* "$DATA/leader.lock"
+  for name in keys secrets tls traefik runtimes backups journal log ollama parcels postgres vllm .env; do
+    rm -rf "${DATA:?}/$name"
+  done
+  rm -f "$DATA"/clawloops.db* "$DATA/leader.lock" "$DATA/nudge"
   rmdir "$DATA" 2>/dev/null || note "$DATA holds files that are not ours; they stay"
   say "done"
 }
