@@ -48,7 +48,7 @@ def at_once(cores: int | None = None) -> int:
 @dataclass(slots=True)
 class _Asker:
     need_mb: int
-    admitted_at: float | None = None  # monotonic seconds
+    admitted: bool = False
 
 
 class Gate:
@@ -64,18 +64,18 @@ class Gate:
         """Why it has to wait, or "" when it may start now; it then holds its place until `leave`."""
         need = min(memory_mb, BOOT_MB)
         asker = self._askers.setdefault(runtime_id, _Asker(need))
-        if asker.admitted_at is not None:
+        if asker.admitted:
             return ""
         if next(iter(self._waiting())) != runtime_id:
             return "others are starting first"
-        if sum(1 for each in self._askers.values() if each.admitted_at is not None) >= self._slots:
+        if sum(each.admitted for each in self._askers.values()) >= self._slots:
             return "others are starting first"
         box = self.box()
         if box.disk_mb < SPARE_DISK_MB:
             return f"the disk of this box has only {box.disk_mb} MiB left; an administrator makes room on it"
         if self.free_mb(box) < need:
             return f"this box has {box.memory_mb} MiB of memory left; it starts when idle workspaces have made room"
-        asker.admitted_at = time.monotonic()
+        asker.admitted = True
         self._seen = None
         return ""
 
@@ -100,7 +100,7 @@ class Gate:
 
     def free_mb(self, box: Box) -> int:
         """Memory that a start may count on: what the booting ones have not taken yet is not free."""
-        promised = sum(each.need_mb for each in self._askers.values() if each.admitted_at is not None)
+        promised = sum(each.need_mb for each in self._askers.values() if each.admitted)
         return box.memory_mb - promised - SPARE_MB
 
     def box(self) -> Box:
@@ -111,4 +111,4 @@ class Gate:
         return self._seen[1]
 
     def _waiting(self) -> Iterable[str]:
-        return (runtime_id for runtime_id, asker in self._askers.items() if asker.admitted_at is None)
+        return (runtime_id for runtime_id, asker in self._askers.items() if not asker.admitted)

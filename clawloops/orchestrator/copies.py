@@ -15,7 +15,7 @@ from typing import Any
 from clawloops.clock import now_ms
 from clawloops.errors import ClawLoopsError, Conflict, EngineUnavailable, NotFound, Unavailable
 from clawloops.model.runtime import Runtime
-from clawloops.model.workspace import MOST_SNAPSHOTS, Job, JobState, Kind, Task, Volume
+from clawloops.model.workspace import EXPORT_HOURS, MOST_SNAPSHOTS, Job, JobState, Kind, Task, Volume
 from clawloops.orchestrator.execute import Hands
 from clawloops.runtimes import parcel, volumes
 from clawloops.runtimes.archive import Archive, Slot
@@ -168,7 +168,7 @@ async def _export(hands: Hands, job: Job, desired: Runtime) -> Outcome:
     manifest = {"slug": desired.slug, "image": desired.image, "exported_at": now_ms()}
     written = await archive.write_file(source, path, manifest, keep=may_leave, watch=_Watch(hands))
     left_out = f" {written.left_out} links and pipes that lead out of it were left out." if written.left_out else ""
-    return Outcome(f"The file is ready ({_mib(written.bytes)}). It is kept for 24 hours.{left_out}")
+    return Outcome(f"The file is ready ({_mib(written.bytes)}). It is kept for {EXPORT_HOURS} hours.{left_out}")
 
 
 async def _import(hands: Hands, job: Job, desired: Runtime) -> Outcome:

@@ -40,9 +40,11 @@ class Doze:
     ) -> Runtime | None:
         idle_ms = self._activity.idle_ms(desired.id)
         tier = due(desired, self._rules, idle_ms=idle_ms, paused_ms=paused_ms, now=now, pressed=pressed)
-        if tier is None or (desired.sleep is Sleep.AWAKE and address is None):
+        if tier is None:
             return None
-        if desired.sleep is Sleep.AWAKE and address is not None:
+        if desired.sleep is Sleep.AWAKE:
+            if address is None:
+                return None
             return await self._let(desired, address, tier, idle_ms=idle_ms, now=now, pressed=pressed)
         why = "the box was short of memory" if pressed else f"nobody used it for {minutes(paused_ms)} more"
         return replace(desired, sleep=tier, sleep_why=f"It was stopped because {why}.", sleep_at=now)
