@@ -15,6 +15,7 @@ import select
 import signal
 import subprocess
 import sys
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -59,6 +60,8 @@ class ControlPlane:
             )
         self._exit = os.pidfd_open(self.process.pid)
         self._closed = False
+        # A descriptor that is closed may be another file's at once: nobody waits on it while it is let go of.
+        self._holding = threading.RLock()
 
     @property
     def alive(self) -> bool:
@@ -70,10 +73,13 @@ class ControlPlane:
         return self.views.exists()
 
     def kill(self) -> None:
-        """SIGKILL, and wait until nothing of it is left. From any thread; dead already is fine."""
-        with contextlib.suppress(ProcessLookupError):
-            signal.pidfd_send_signal(self._exit, signal.SIGKILL)
-        select.select([self._exit], [], [])
+        """SIGKILL, and wait until nothing of it is left. From any thread; dead or let go of already is fine."""
+        with self._holding:
+            if self._closed:
+                return
+            with contextlib.suppress(ProcessLookupError):
+                signal.pidfd_send_signal(self._exit, signal.SIGKILL)
+            select.select([self._exit], [], [])
 
     def wake_all(self) -> None:
         """It looks at every runtime soon; one that has not begun does so anyway, and a dead one never."""
@@ -88,11 +94,12 @@ class ControlPlane:
 
     def close(self) -> None:
         """Kill it and let go of it; to be called as often as you like."""
-        if not self._closed:
-            self.kill()
-            self._closed = True
-            self.process.wait()
-            os.close(self._exit)
+        with self._holding:
+            if not self._closed:
+                self.kill()
+                self._closed = True
+                self.process.wait()
+                os.close(self._exit)
 
 
 async def run(told: Told) -> None:
