@@ -5,7 +5,6 @@ from __future__ import annotations
 import faulthandler
 import os
 import signal
-import sys
 from collections.abc import Generator
 from pathlib import Path
 from types import FrameType
@@ -51,7 +50,7 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object
 @pytest.hookimpl(trylast=True)
 def pytest_unconfigure() -> None:
     """Nor does the end hang: Python joins every thread that a test left, and names here the one that it waits for."""
-    faulthandler.dump_traceback_later(END_S, exit=True, file=sys.__stderr__)
+    faulthandler.dump_traceback_later(END_S, exit=True, file=2)
 
 
 @pytest.fixture(scope="session")
