@@ -11,6 +11,7 @@ import re
 from enum import Enum
 
 MAX_HEAD = 512  # the method stands before the parameters, which may be megabytes
+MAX_NOTE = 4096  # bytes; notes are kept over a pause, so a larger one is taken for a person's deed, which has to wait
 
 _METHOD = re.compile(rb'"method"\s*:\s*"([A-Za-z0-9_.-]{1,64})"')
 _ID = re.compile(rb'"id"\s*:\s*"([A-Za-z0-9:_.-]{1,128})"')
@@ -45,7 +46,9 @@ def meaning(data: bytes, *, text: bool) -> Meaning:
     found = _METHOD.search(data, 0, MAX_HEAD) if text else None
     if found is None:
         return Meaning.PERSON
-    return Meaning.POLL if found[1] in _POLLS else Meaning.NOTE if found[1] in _NOTES else Meaning.PERSON
+    if found[1] in _NOTES and len(data) <= MAX_NOTE:
+        return Meaning.NOTE
+    return Meaning.POLL if found[1] in _POLLS else Meaning.PERSON
 
 
 def is_activity(data: bytes, *, text: bool) -> bool:

@@ -19,6 +19,11 @@ def test_what_an_idle_page_sends_is_no_activity() -> None:
     assert meaning(_request("sessions.observer.visibility", visible=False), text=True) is Meaning.NOTE
 
 
+@pytest.mark.attacks
+def test_a_note_too_large_to_be_kept_over_a_pause_is_taken_for_a_person() -> None:
+    assert meaning(_request("sessions.observer.visibility", pad="x" * 5000), text=True) is Meaning.PERSON
+
+
 def test_what_a_person_does_is_activity() -> None:
     for method in ("chat.send", "chat.abort", "sessions.patch", "chat.history", "brand.new"):
         assert is_activity(_request(method), text=True)
