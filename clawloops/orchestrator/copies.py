@@ -55,7 +55,7 @@ async def perform(hands: Hands, job: Job, desired: Runtime) -> None:
         outcome = await _work(hands, job, desired)
     except EngineUnavailable:
         raise
-    except ClawLoopsError as error:
+    except (ClawLoopsError, OSError) as error:
         async with hands.db.transaction():
             await _ended(hands, job, JobState.FAILED, str(error), began)
     else:

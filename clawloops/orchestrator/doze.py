@@ -12,6 +12,7 @@ from clawloops.orchestrator.ask import Busy, Control, NoAnswer, Ready
 from clawloops.orchestrator.sleep import Rules, alarm, due, minutes, worth_it
 
 ASK_AGAIN_MS = 60_000  # after OpenClaw said that it is busy
+LEASE_MS = 125_000  # OpenClaw's own two minutes, and what a slow answer adds
 
 
 class Doze:
@@ -23,6 +24,7 @@ class Doze:
         self._rules = rules
         self._asked_at: int | None = None
         self._let_at: int | None = None  # when it was let to sleep: who comes later may meet a frozen one
+        self._closed_until = steady_ms() + LEASE_MS  # whoever was here before may have asked
         self.busy = ""
 
     def woken(self, desired: Runtime, why: str) -> Runtime:
@@ -30,6 +32,15 @@ class Doze:
         self._asked_at, self._let_at, self.busy = None, None, ""
         self._activity.touch(desired.id, why)
         return replace(desired, sleep=Sleep.AWAKE, sleep_why=f"It was woken: {why}.", wake_at=0)
+
+    def may_be_closed(self) -> None:
+        """OpenClaw was asked for its agreement, or goes on after a pause: it may refuse new work until it is told."""
+        self._closed_until = steady_ms() + LEASE_MS
+
+    async def open(self, address: str) -> None:
+        """Let it take new work again; costs nothing where it is known to do so. What fails ends with the lease."""
+        if steady_ms() < self._closed_until and await self._control.resume(address):
+            self._closed_until = 0
 
     def came_up(self, runtime_id: str) -> None:
         """It is ready again: its idle time counts from here, whoever wanted that, and by whatever way."""
@@ -91,11 +102,14 @@ class Doze:
         if polling and not desired.sleeps_despite_polling:
             self._asked_at, self.busy = steady_ms(), f"{' and '.join(polling)} asks for new messages all the time"
             return None
-        if not worth_it(desired, tier, now=now, next_job=next_job) or not await self._agrees(address):
+        if not worth_it(desired, tier, now=now, next_job=next_job):
+            self._asked_at, self.busy = steady_ms(), "its next scheduled job is due soon"
+            return None
+        if not await self._agrees(address):
             return None
         self._let_at = steady_ms()
         if self._activity.idle_ms(desired.id) < idle_ms:  # somebody came while we asked
-            await self._control.resume(address)
+            await self.open(address)
             return None
         because = "the box was short of memory" if pressed else f"nobody used it for {minutes(idle_ms)}"
         verb = "paused" if tier is Sleep.PAUSED else "stopped"
@@ -105,6 +119,7 @@ class Doze:
 
     async def _agrees(self, address: str) -> bool:
         self._asked_at = steady_ms()
+        self.may_be_closed()  # also where its answer is lost
         match await self._control.prepare(address):
             case Ready():
                 self.busy = ""
@@ -116,7 +131,7 @@ class Doze:
         return False
 
     def _asked_lately(self) -> bool:
-        return self._asked_at is not None and steady_ms() - self._asked_at < ASK_AGAIN_MS
+        return self._asked_at is not None and _since(self._asked_at) < ASK_AGAIN_MS
 
     def why(self, desired: Runtime) -> str:
         """Why it is awake, in one sentence that does not change from minute to minute."""
@@ -125,7 +140,11 @@ class Doze:
         after = f"it sleeps after {minutes(self._rules.pause_after_ms)} without use"
         if self._activity.calls(desired.id):
             return f"A model is answering; {after}."
-        if self.busy:
+        if self.busy and self._asked_at is not None and self._activity.idle_ms(desired.id) >= _since(self._asked_at):
             return f"{self.busy[:1].upper()}{self.busy[1:]}; {after}."
         what = self._activity.what(desired.id) or desired.sleep_why.rstrip(".") or "It was started"
         return f"{what[:1].upper()}{what[1:]}; {after}."
+
+
+def _since(instant: int) -> int:
+    return steady_ms() - instant

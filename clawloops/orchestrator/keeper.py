@@ -6,8 +6,8 @@ import asyncio
 import contextlib
 import logging
 import random
-import time
 from dataclasses import replace
+from functools import partial
 
 from clawloops.clock import now_ms, steady_ms
 from clawloops.errors import ClawLoopsError, Conflict, EngineRefused, Unavailable
@@ -16,13 +16,15 @@ from clawloops.model.workspace import Hold, Job
 from clawloops.orchestrator import hold as holds
 from clawloops.orchestrator import jobs as work
 from clawloops.orchestrator import phase as phases
-from clawloops.orchestrator.actions import Action, Limit, Start, Stop
+from clawloops.orchestrator.actions import Action, Limit, Start, Stop, Unpause
 from clawloops.orchestrator.admission import EVERY_S
+from clawloops.orchestrator.beside import Beside
 from clawloops.orchestrator.doze import Doze
 from clawloops.orchestrator.execute import Look, NoRoom, Outside, execute, observe
 from clawloops.orchestrator.history import History
 from clawloops.orchestrator.means import Means
 from clawloops.orchestrator.plan import Aim, Wanted, aim, backoff_ms, by_hand, keep, outdated, plan, waiting
+from clawloops.orchestrator.probe import POLL_S, rest
 from clawloops.orchestrator.run import Run
 from clawloops.orchestrator.shown import Shown
 from clawloops.orchestrator.upgrade import Trial
@@ -35,7 +37,6 @@ from clawloops.store import runtimes as rows
 _log = logging.getLogger(__name__)
 
 RESYNC_S = 30.0
-POLL_S = 0.25  # between two probes of a runtime that boots
 AGAIN_S = 2.0  # after the Engine or the database did not answer
 STABLE_MS = 600_000  # ready for so long: earlier failures are forgotten
 SQUEEZE_AFTER_MS = 60_000  # paused for so long: its memory is pushed out to swap
@@ -55,6 +56,7 @@ class Keeper:
         self._doze = Doze(means.control, means.activity, means.rules)
         self._shown = Shown(runtime_id, means.board, means.gate, self._doze)
         self._history = History(means.hands.db, runtime_id, means.board)
+        self._beside = Beside(means.hands, self.wake)
         self._kept: Container | None = None
         self._address: str | None = None  # where to probe while it boots
         self._missed = False  # the last step found gone what the look before it had seen
@@ -78,14 +80,16 @@ class Keeper:
         try:
             while True:
                 self._woken.clear()
-                rest = await self._survive()
-                if rest is None:
+                seconds = await self._survive()
+                if seconds is None:
                     if not self._woken.is_set():
                         return
-                elif rest > 0:
-                    await self._rest(rest)
+                elif seconds > 0:
+                    ready = partial(self._means.probe, self._address) if self._address else None
+                    await rest(seconds, self._woken, ready)
         finally:
             self._means.gate.leave(self._id)
+            await self._beside.end()
 
     async def rouse(self, why: str) -> None:
         """End its sleep. A paused one goes on before this returns; a stopped one begins to boot.
@@ -94,10 +98,12 @@ class Keeper:
         """
         if self._busy:
             return
-        async with self._lock:
-            with contextlib.suppress(Conflict):  # their change counts, and the next look follows it
-                await self._end_sleep(why)
-        self.wake()
+        try:
+            async with self._lock:
+                with contextlib.suppress(Conflict):  # their change counts, and the next look follows it
+                    await self._end_sleep(why)
+        finally:
+            self.wake()  # also when whoever asked has left in the middle of it
 
     async def _end_sleep(self, why: str) -> None:
         began = steady_ms()
@@ -116,6 +122,7 @@ class Keeper:
         if kept is None or kept.state is not State.PAUSED:
             return
         engine, address = self._hands.engine, names.addresses(desired.subnet).runtime
+        self._doze.may_be_closed()
         promised = self._hands.install.limits_of(desired).memory_mb
         try:
             if kept.memory < promised * 2**20:
@@ -128,7 +135,7 @@ class Keeper:
         if not self._run.ready:  # it was paused before this process began
             self._run.probed(answers=await self._means.probe(address))
         if self._run.ready:
-            await self._means.control.resume(address)
+            await self._doze.open(address)
             self._shown.show(desired, Phase.READY, address=address)
 
     async def _survive(self) -> float | None:
@@ -164,7 +171,7 @@ class Keeper:
         self._queued = ""
         if desired.want is Want.GONE and not look.world.containers and job is None:
             return None
-        if job is not None and holds.reached(hold, look.world):
+        if job is not None and not self._beside.takes(job, hold, desired) and holds.reached(hold, look.world):
             return await self._work(job, desired, hold, kept)
         return await self._settle(desired, look, wanted, kept)
 
@@ -199,12 +206,11 @@ class Keeper:
                 await rows.put(self._hands.db, changed)
                 await self._history.note("wake" if changed.sleep is Sleep.AWAKE else "sleep", changed.sleep_why)
                 return 0.0
-            older = kept is not None and wanted.aim is Aim.UP and outdated(kept, wanted)
-            if older and await self._doze.is_idle(desired, address):
-                steps = plan(
-                    desired, look.world, replace(wanted, may_replace=True), now=now, draining=self._run.draining()
-                )
-                return await self._step(steps[0], desired, look) if steps else RESYNC_S
+            if kept is not None and wanted.aim is Aim.UP and outdated(kept, wanted):
+                newer = replace(wanted, may_replace=True)
+                steps = plan(desired, look.world, newer, now=now, draining=self._run.draining())
+                if steps and await self._doze.is_idle(desired, address):
+                    return await self._step(steps[0], desired, look)
         waits = self._doze.rest_s(desired, paused_ms=self._run.paused_ms, now=now)
         if desired.retry_at > now:
             waits.append((desired.retry_at - now) / 1000)
@@ -241,6 +247,10 @@ class Keeper:
                 self._run.ours_up = container
             case Stop(container):
                 self._run.ours_up, self._run.sigterm[container] = None, steady_ms()
+            case Unpause():
+                self._doze.may_be_closed()
+            case Limit(_, memory) if self._kept is not None:
+                self._kept = replace(self._kept, memory=memory)  # somebody may be let in before the next look
             case _:
                 pass
         await self._history.step(step, steady_ms() - began)
@@ -295,6 +305,8 @@ class Keeper:
         reachable = world.network is not None and world.network.edge
         if address and reachable and kept is not None and kept.state is State.RUNNING:
             run.probed(answers=await self._means.probe(address))
+            if run.ready and wanted.aim is Aim.UP:
+                await self._doze.open(address)
         self._address = address if reachable and (not run.ready or run.doubtful) and wanted.aim is Aim.UP else None
         if run.ready:
             self._means.gate.leave(self._id)
@@ -334,14 +346,3 @@ class Keeper:
         if not desired.failures:
             return desired
         return await rows.set_failure(self._hands.db, self._id, 0, "", 0)
-
-    async def _rest(self, seconds: float) -> None:
-        """Wait to be woken; while it boots, ask it every POLL_S seconds whether it is ready, without asking Docker."""
-        until = time.monotonic() + seconds
-        while (left := until - time.monotonic()) > 0:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(min(left, POLL_S) if self._address else left):
-                    await self._woken.wait()
-                    return
-            if self._address and await self._means.probe(self._address):
-                return

@@ -1,8 +1,11 @@
-"""Whether OpenClaw is ready. Unknown paths answer 200 with the UI, so the JSON is what counts."""
+"""Whether OpenClaw is ready, and the wait for that. Unknown paths answer 200 with the UI: the JSON is what counts."""
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import json
+import time
 from collections.abc import Awaitable, Callable
 
 import aiohttp
@@ -11,6 +14,8 @@ from clawloops.runtimes.spec import PORT
 
 Probe = Callable[[str], Awaitable[bool]]
 """Takes the runtime's IPv4 address; True once it is ready. Never raises."""
+
+POLL_S = 0.25  # between two probes of a runtime that boots
 
 HEADERS = {"X-Forwarded-For": "192.0.2.1", "X-Forwarded-Proto": "http", "X-Forwarded-Host": "clawloops-control"}
 """OpenClaw answers 403 to its trusted proxy, on every path, unless a client address other than the proxy's is named."""
@@ -39,3 +44,15 @@ def over(session: aiohttp.ClientSession, *, timeout_s: float = 2.0) -> Probe:
             return False
 
     return probe
+
+
+async def rest(seconds: float, woken: asyncio.Event, ready: Callable[[], Awaitable[bool]] | None) -> None:
+    """Wait to be woken; with `ready`, also until that says so, asked every POLL_S seconds without asking Docker."""
+    until = time.monotonic() + seconds
+    while (left := until - time.monotonic()) > 0:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(min(left, POLL_S) if ready else left):
+                await woken.wait()
+                return
+        if ready and await ready():
+            return

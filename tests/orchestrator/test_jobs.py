@@ -96,6 +96,58 @@ async def test_a_snapshot_is_made_while_it_is_paused_and_restored_by_a_swap(plac
     assert await workspaces.carriers(place) == []
 
 
+async def test_a_copy_that_arrives_as_a_snapshot_holds_its_member_up_in_nothing(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ada, ben = await running(place), await running(place)
+    await place.inside(ada, "echo hers > /home/node/work")
+    await done(place, ada, Task.SNAPSHOT)
+    may_end, original = asyncio.Event(), copies.fill
+
+    async def slow(*given: Any, **more: Any) -> tuple[int, int]:
+        await may_end.wait()
+        return await original(*given, **more)
+
+    monkeypatch.setattr(copies, "fill", slow)
+    job = await ask(place, ben, Task.CLONE, f"{ada.id} 1")
+    async with asyncio.timeout(10):
+        while (now := await job_rows.get(place.db, job.id)) is None or now.state is not JobState.RUNNING:
+            await asyncio.sleep(0.05)
+    await asyncio.to_thread(place.container(ben).kill)  # it crashes, is stopped, and is wanted again: all are seen to
+    await asyncio.sleep(0.5)
+    await place.until(ben, Phase.READY)
+    await place.wish(ben, Want.STOPPED)
+    await place.until(ben, Phase.STOPPED)
+    await place.wish(ben, Want.RUNNING)
+    await place.until(ben, Phase.READY)
+    may_end.set()
+    await ended(place, job)
+    assert (await newest(place, ben, Kind.SNAPSHOT)).bytes > 1000
+    assert place.board.get(ben.id).phase is Phase.READY
+
+
+async def test_a_copy_under_way_is_cut_with_the_control_plane_and_made_by_the_next(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ada, ben = await running(place), await running(place)
+    await done(place, ada, Task.SNAPSHOT)
+    begun, original = asyncio.Event(), copies.fill
+
+    async def never(*given: Any, **more: Any) -> tuple[int, int]:
+        begun.set()
+        return await asyncio.Future()
+
+    monkeypatch.setattr(copies, "fill", never)
+    job = await ask(place, ben, Task.CLONE, f"{ada.id} 1")
+    await asyncio.wait_for(begun.wait(), 10)
+    assert place.loop
+    await place.loop.stop()
+    monkeypatch.setattr(copies, "fill", original)
+    await place.orchestrate()
+    await ended(place, job)
+    assert await newest(place, ben, Kind.SNAPSHOT)
+
+
 async def test_an_emptied_workspace_begins_anew_and_the_old_one_is_in_the_trash(place: Place) -> None:
     runtime = await running(place)
     await place.inside(runtime, "echo mine > /home/node/work")

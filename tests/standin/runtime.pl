@@ -3,7 +3,8 @@
 # Files in the workspace steer it, so that a test can change its ways without changing its container:
 #   exit-now (exit code at start)   boot-s (seconds until started)   drain-s (seconds that a drain takes)
 #   busy (a turn is running)   next-job (Unix ms)   polling (a channel's name)   fails (why a model gives no answer)
-# It answers the few admin calls that the control plane makes, in OpenClaw's own words.
+# It answers the few admin calls that the control plane makes, in OpenClaw's own words. While it is suspended, for two
+# minutes or until it is told to go on, it refuses all others, and a file `suspended` is there to be seen.
 use strict; use warnings;
 use IO::Socket::INET;
 use IO::Select;
@@ -13,6 +14,10 @@ sub told { open(my $f, '<', "/home/node/$_[0]") or return $_[1]; my $v = <$f>; c
 sub admin {
   my ($method) = $_[0] =~ /"method":"([^"]+)"/;
   my ($busy, $at, $polls, $fails) = map { told($_, '') } 'busy', 'next-job', 'polling', 'fails';
+  my $mark = '/home/node/suspended';
+  unlink $mark if time - told('suspended', 0) > 120 || ($method // '') eq 'gateway.suspend.resume';
+  if (($method // '') eq 'gateway.suspend.prepare' && !$busy) { open(my $f, '>', $mark) or die $!; print $f time; close $f }
+  elsif (-e $mark) { return '{"ok":false,"error":{"message":"unavailable during gateway suspension"}}' }
   my %answer = (
     'gateway.suspend.prepare' => $busy ? '{"status":"busy","blockers":[{"kind":"embedded-run"}]}'
       : '{"status":"ready","suspensionId":"one"}',
@@ -30,6 +35,7 @@ sub admin {
 }
 
 my $began = time; my $draining = 0;
+unlink '/home/node/suspended';
 if (my $code = told('exit-now', 0)) { exit $code }
 open(my $log, '>>', '/home/node/starts') or die "no workspace: $!"; print $log "$$ $began\n"; close $log;
 $SIG{TERM} = sub { $draining ||= time };
