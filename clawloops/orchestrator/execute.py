@@ -37,6 +37,7 @@ from clawloops.runtimes.seen import YOUNG_MS
 from clawloops.runtimes.spec import Install, create_body, spec_hash
 from clawloops.store import models as model_rows
 from clawloops.store import runtimes as runtime_rows
+from clawloops.store import users as user_rows
 from clawloops.store import volumes as volume_rows
 from clawloops.store.db import Database
 
@@ -94,7 +95,9 @@ class Look:
 async def observe(hands: Hands, desired: Runtime) -> Look:
     """Look at everything that a runtime consists of. Raises EngineUnavailable, EngineRefused."""
     install, engine = hands.install, hands.engine
-    config = openclaw.text(openclaw.render(desired, install, await model_rows.all(hands.db)))
+    owner = await user_rows.get(hands.db, desired.owner)
+    shut_out = owner is None or owner.disabled_at is not None
+    config = openclaw.text(openclaw.render(desired, install, await model_rows.all(hands.db), shut_out=shut_out))
     files = hands.folder(desired.id)
     body = create_body(desired, install)
     image = await hands.images.look(install.image_of(desired))

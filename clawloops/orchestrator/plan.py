@@ -103,7 +103,7 @@ def plan(desired: Runtime, world: World, wanted: Wanted, *, now: int, draining: 
         case Aim.GONE:
             return _gone(world, wanted, draining)
         case Aim.DOWN:
-            return _ended(stale, wanted, draining) + (_down(kept, wanted, draining) if kept and kept.state.up else [])
+            return _ended(stale, wanted, draining) + (_ending(kept, world, wanted, draining) if kept else [])
         case _ if stale:
             return _ended(stale, wanted, draining)  # never two on one workspace, whatever else is missing
         case Aim.PAUSED:
@@ -243,6 +243,13 @@ def _end(container: Container, wanted: Wanted, draining: Mapping[str, int]) -> l
             return [Remove(container.id, force=True)]
         case State.REMOVING:
             return []
+
+
+def _ending(kept: Container, world: World, wanted: Wanted, draining: Mapping[str, int]) -> list[Action]:
+    if not kept.state.up:
+        return []
+    # It may go on for minutes to end its turn: who is shut out is so at once.
+    return ([] if world.config_ok else [WriteConfig()]) + _down(kept, wanted, draining)
 
 
 def _down(container: Container, wanted: Wanted, draining: Mapping[str, int]) -> list[Action]:

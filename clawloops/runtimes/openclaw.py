@@ -20,11 +20,14 @@ TOKEN_FILE = "model-token"  # noqa: S105
 CONTROL_UI = "/opt/openclaw/node_modules/openclaw/dist/control-ui"  # inside the image; images/openclaw/Dockerfile
 
 
-def render(runtime: Runtime, install: Install, models: Sequence[Model]) -> dict[str, Any]:
-    """The configuration. `models` may be empty: OpenClaw boots without one and gets the list while it runs."""
+def render(runtime: Runtime, install: Install, models: Sequence[Model], *, shut_out: bool = False) -> dict[str, Any]:
+    """The configuration. `models` may be empty: OpenClaw boots without one and gets the list while it runs.
+
+    `shut_out`: its owner may not use it now. OpenClaw ends their live sockets about a second after it has read that.
+    """
     default = next((model for model in models if model.is_default), models[0] if models else None)
     config: dict[str, Any] = {
-        "gateway": _gateway(runtime, install),
+        "gateway": _gateway(runtime, install, [CONTROL_USER] if shut_out else [runtime.owner, CONTROL_USER]),
         "secrets": {
             "providers": {
                 "clawloops": {"source": "file", "path": f"{SECRET_DIR}/{TOKEN_FILE}", "mode": "singleValue"},
@@ -64,8 +67,7 @@ def text(config: dict[str, Any]) -> str:
     return json.dumps(config, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
 
 
-def _gateway(runtime: Runtime, install: Install) -> dict[str, Any]:
-    people = [runtime.owner, CONTROL_USER]
+def _gateway(runtime: Runtime, install: Install, people: list[str]) -> dict[str, Any]:
     gateway: dict[str, Any] = {
         "mode": "local",
         "bind": "lan",

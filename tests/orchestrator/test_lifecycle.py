@@ -12,7 +12,7 @@ import pytest
 from clawloops.model.provider import Backend, BackendKind, Model
 from clawloops.model.runtime import STEPS, Phase, Want
 from clawloops.runtimes import containers, names
-from clawloops.store import backends, models
+from clawloops.store import backends, models, users
 from tests.standin.place import Place
 
 pytestmark = pytest.mark.docker
@@ -193,6 +193,27 @@ async def test_a_new_model_reaches_the_running_runtime_without_a_restart(place: 
             await asyncio.sleep(0.05)
     assert place.container(runtime).attrs["State"]["StartedAt"] == before
     assert await place.inside(runtime, "touch /etc/openclaw/x /run/clawloops/x 2>&1 | grep -c 'Read-only'") == "2"
+
+
+async def test_an_owner_who_is_shut_out_is_so_in_openclaw_too_while_it_still_ends_its_turn(place: Place) -> None:
+    runtime = await place.member()
+    await place.orchestrate()
+    await place.until(runtime, Phase.READY)
+    await place.inside(runtime, "echo 6 > /home/node/drain-s")
+    read = "cat /etc/openclaw/openclaw.json"
+    auth = json.loads(await place.inside(runtime, read))["gateway"]["auth"]
+    assert runtime.owner in auth["trustedProxy"]["allowUsers"] and runtime.owner in auth["identityScopes"]
+    await users.set_disabled(place.db, runtime.owner, 1)
+    await place.wish(runtime, Want.STOPPED)
+    async with asyncio.timeout(2):
+        while runtime.owner in await place.inside(runtime, read):
+            await asyncio.sleep(0.05)
+    assert place.container(runtime).status == "running"
+    await place.until(runtime, Phase.STOPPED)
+    await users.set_disabled(place.db, runtime.owner, None)
+    await place.wish(runtime, Want.RUNNING)
+    await place.until(runtime, Phase.READY)
+    assert runtime.owner in await place.inside(runtime, read)
 
 
 async def _models_inside(place: Place, runtime: Any) -> list[str]:
