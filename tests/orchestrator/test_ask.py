@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from typing import Any
 
 import docker
@@ -14,11 +15,12 @@ from aiohttp import web
 from clawloops.errors import Unavailable
 from clawloops.orchestrator.answers import blockers, own_jobs, payload_of, polling_channels, run_result, words
 from clawloops.orchestrator.ask import Busy, Completed, Control, Failed, NoAnswer, NoModel, Ready, control_session
-from tests.orchestrator.live import Live, live_openclaw
+from tests.orchestrator.live import SMALL, Live, live_openclaw
 from tests.standin.place import Place
 from tests.upstream import Script
 
 EVERY_DAY_MS = 24 * 3600 * 1000
+LARGE = replace(SMALL, id="m" + "1" * 16, name="large", upstream="large")
 
 
 @pytest.fixture
@@ -86,6 +88,24 @@ async def test_one_answer_of_the_model_tells_whether_openclaw_works(live: Live) 
     assert isinstance(await control.complete(address, limit_s=60), Completed)
     assert (await live.sessions(), await control.next_job(address)) == (before, None), "it left something behind"
 
+    # Model list and default model reach it while it runs, and are what it uses.
+    took = []
+    for models in ([SMALL, LARGE], [SMALL], [SMALL, LARGE]):
+        began = time.monotonic()
+        live.configure(models=[replace(each, is_default=each is models[-1]) for each in models])
+        async with asyncio.timeout(30):
+            while {each["id"] for each in await _models(live) or []} != {each.name for each in models}:
+                await asyncio.sleep(0.05)
+        took.append(time.monotonic() - began)
+    print(f"a new list of models is there after {', '.join(f'{each:.2f}' for each in took)} s")
+    assert min(took) < 2
+    assert isinstance(await control.complete(address, limit_s=60), Completed)
+    assert live.model.seen[-1].body["model"] == "large"
+    live.configure()
+    async with asyncio.timeout(30):
+        while len(await _models(live) or []) != 1:
+            await asyncio.sleep(0.05)
+
     live.model.scripts["small"] = Script(status=500)
     failed = await control.complete(address, limit_s=15)
     assert isinstance(failed, Failed) and failed.reason
@@ -101,7 +121,7 @@ async def test_one_answer_of_the_model_tells_whether_openclaw_works(live: Live) 
     assert await control.complete(address, limit_s=15) == NoModel()
 
 
-async def _models(live: Live) -> object:
+async def _models(live: Live) -> Any:
     """What it lists; None while it reads its configuration anew and refuses to say."""
     try:
         return (await live.rpc("models.list"))["models"]
