@@ -197,6 +197,7 @@ def dashboard_app(
     app.on_response_prepare.append(middleware.add_headers)
     app.on_startup.append(_open_upstream)
     app.on_shutdown.append(watches.close)
+    app.on_cleanup.append(waiting.close)
     app.on_cleanup.append(_close_upstream)
     return app
 

@@ -10,8 +10,9 @@ import asyncio
 import logging
 import re
 from collections import Counter
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Coroutine, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any
 
 import aiohttp
 from aiohttp import hdrs, web
@@ -57,11 +58,30 @@ class _Refused(Exception):
 
 
 class Waiting:
-    """How many requests are held: bounded for each runtime and in all."""
+    """How many requests are held: bounded for each runtime and in all. What was taken is delivered, whoever leaves."""
 
     def __init__(self) -> None:
         self._held: Counter[str] = Counter()
+        self._tasks: set[asyncio.Task[web.Response]] = set()
         self.throttle = Throttle()
+
+    async def see_through(self, delivery: Coroutine[Any, Any, web.Response]) -> web.Response:
+        """Its outcome. A caller who hangs up meanwhile, as services do after ten seconds, ends nothing."""
+        task = asyncio.create_task(delivery)
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+        return await asyncio.shield(task)
+
+    def _ended(self, task: asyncio.Task[web.Response]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.info("a webhook was not delivered: %s", error)
+
+    async def close(self, app: web.Application) -> None:
+        """Cut what is under way: the process ends."""
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
 
     @asynccontextmanager
     async def place(self, runtime_id: str) -> AsyncIterator[None]:
@@ -98,25 +118,34 @@ async def _deliver(request: web.Request) -> web.StreamResponse:
     if not _PATH.fullmatch(request.raw_path):
         raise _Refused(404, "There is no webhook at this address. It has no query, and ends as in /hooks/agent.")
     runtime = await _admitted(request)
-    async with request.app[WAITING].place(runtime.id):
+    async with AsyncExitStack() as stack:
+        await stack.enter_async_context(request.app[WAITING].place(runtime.id))
         body = await _body(request)
+        taken = _taken(request, runtime, body, stack.pop_all())
+    return await request.app[WAITING].see_through(taken)
+
+
+async def _taken(request: web.Request, runtime: Runtime, body: bytes, place: AsyncExitStack) -> web.Response:
+    """All of it is here, so it is delivered. `place`: given back at the end."""
+    async with place:
         request.app[ACTIVITY].touch(runtime.id, "a webhook was delivered")
         address = await _ready(request, runtime)
         return await _pass_on(request, runtime, address, body)
 
 
 async def _admitted(request: web.Request) -> Runtime:
+    """Whoever has the token is let in, whatever else came from the same address: services share theirs."""
     place = await place_of(request.app, request.host)
+    runtime = await request.app[HOOKS].admits(place.id, _token(request.headers))
+    if runtime is not None:
+        return runtime
     throttle, caller = request.app[WAITING].throttle, f"webhook {address_of(request)}"
     try:
-        throttle.check(caller, caller)  # by address alone: nobody shuts out somebody else's service
+        throttle.check(caller, caller)
     except TooManyAttempts as error:
         raise _Refused(429, "Too many wrong tokens came from here.", retry_after_s=error.retry_after_s) from None
-    runtime = await request.app[HOOKS].admits(place.id, _token(request.headers))
-    if runtime is None:
-        throttle.failed(caller, caller)
-        raise _Refused(401, "This address takes no webhooks with this token. Its owner finds both on the dashboard.")
-    return runtime
+    throttle.failed(caller, caller)
+    raise _Refused(401, "This address takes no webhooks with this token. Its owner finds both on the dashboard.")
 
 
 def _token(headers: Mapping[str, str]) -> str:
