@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gzip
 import os
+import shutil
 import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
@@ -13,9 +14,10 @@ from pathlib import Path
 import pytest
 
 from clawloops.clock import now_ms
+from clawloops.control import workspaces
 from clawloops.control.runtimes import CONSOLE
 from clawloops.control.workspaces import MOST_WAITING, Workspaces
-from clawloops.errors import BadInput, Conflict, Forbidden, Gone, NotFound
+from clawloops.errors import BadInput, Conflict, Forbidden, Gone, NotFound, Unavailable
 from clawloops.model.account import User
 from clawloops.model.runtime import Runtime
 from clawloops.model.workspace import MOST_SNAPSHOTS, JobState, Kind, Task, Volume
@@ -76,6 +78,80 @@ async def desk(house: House, tmp_path: Path) -> Desk:
 async def chunks(content: bytes) -> AsyncIterator[bytes]:
     for at in range(0, len(content), 100):
         yield content[at : at + 100]
+
+
+def parcels(desk: Desk) -> list[Path]:
+    return list((desk.data / "parcels").glob("*"))
+
+
+@pytest.mark.faults
+async def test_an_upload_leaves_the_database_its_room_on_the_disk(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    left = iter([3 * 1024**3, 1024**3])
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(0, 0, next(left)))
+    monkeypatch.setattr(workspaces, "LOOK_EVERY", 1000)
+
+    with pytest.raises(Unavailable, match="Ask an administrator to free some space"):
+        await desk.files.import_file(desk.runtime.id, chunks(bytes(5000)), by=desk.ben)
+    assert parcels(desk) == []
+
+
+@pytest.mark.faults
+async def test_an_upload_that_stops_arriving_is_ended_and_takes_no_place(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(workspaces, "STALL_S", 0.05)
+
+    async def stalled() -> AsyncIterator[bytes]:
+        yield b"x" * 100
+        await asyncio.Event().wait()
+
+    with pytest.raises(BadInput, match="stopped arriving"):
+        await desk.files.import_file(desk.runtime.id, stalled(), by=desk.ben)
+    assert parcels(desk) == []
+    assert await desk.files.import_file(desk.runtime.id, chunks(whole(ROOT)), by=desk.ben)
+
+
+async def test_one_file_at_a_time_is_received_for_a_member(desk: Desk) -> None:
+    may_go_on = asyncio.Event()
+
+    async def slow() -> AsyncIterator[bytes]:
+        await may_go_on.wait()
+        yield whole(ROOT)
+
+    first = asyncio.create_task(desk.files.import_file(desk.runtime.id, slow(), by=desk.ben))
+    await asyncio.sleep(0.05)
+    with pytest.raises(Conflict, match="on its way already"):
+        await desk.files.import_file(desk.runtime.id, chunks(whole(ROOT)), by=desk.ben)
+    may_go_on.set()
+    assert (await first).task is Task.IMPORT
+
+
+@pytest.mark.faults
+async def test_the_purge_goes_on_for_ever_whatever_becomes_of_one(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(workspaces, "PURGE_EVERY_S", 0)
+    times = 0
+
+    async def breaks() -> int:
+        nonlocal times
+        times += 1
+        raise FileNotFoundError("a file that was there a moment ago")
+
+    monkeypatch.setattr(desk.files, "purge", breaks)
+    purging = asyncio.create_task(desk.files.run())
+    async with asyncio.timeout(5):
+        while times < 3:
+            await asyncio.sleep(0.01)
+    purging.cancel()
+
+
+@pytest.mark.faults
+def test_a_file_that_is_taken_away_while_old_ones_are_swept_is_no_failure(tmp_path: Path) -> None:
+    (tmp_path / "gone").symlink_to(tmp_path / "nowhere")  # as one that vanished between the listing and the look
+    old = tmp_path / "old"
+    old.touch()
+    os.utime(old, (1, 1))
+    workspaces._sweep_files(tmp_path, set())
+    assert not old.exists()
 
 
 async def test_what_is_asked_for_is_written_down_and_the_keeper_is_woken(desk: Desk) -> None:
