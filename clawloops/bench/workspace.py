@@ -169,7 +169,7 @@ async def _let_in(browser: Browser, member: Member) -> None:
 
 async def _from_swap(stage: Stage, served: Served, browser: Browser, visitors: Sequence[Member]) -> list[Figure]:
     if why := await stage.swap_on(SWAP_MB):
-        print(f"  no wake from swap is measured: {why}")
+        print(f"  no wake from swap is measured: {why}", file=sys.stderr)
         return []
     for each in visitors:
         await served.shows(each.runtime_id, Phase.PAUSED, since=0, seconds=_BUSY_S)
