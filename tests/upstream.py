@@ -1,4 +1,4 @@
-"""A scriptable model server, a real one: OpenAI's chat and embeddings, Anthropic's messages, Ollama's list of models.
+"""A scriptable model server, a real one: it speaks OpenAI's, Anthropic's and Ollama's dialects (`tests/dialects.py`).
 
 What it does is chosen by the model's name, so that it can also be steered through LiteLLM:
 
@@ -23,13 +23,16 @@ import asyncio
 import dataclasses
 import json
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 from aiohttp import web
 
+from tests import dialects
+
+PATHS = ("/v1/chat/completions", "/v1/completions", *dialects.PATHS)
 WORDS = ("Hello", " from", " the", " scripted", " upstream.")
 
 
@@ -39,7 +42,7 @@ class Script:
 
     words: list[str] = field(default_factory=lambda: list(WORDS))
     pieces: list[str] | None = None  # Latin-1
-    content_type: str = "text/event-stream"
+    content_type: str = ""  # what a stream usually has there
     tool: bool = False
     gap_s: float = 0.0
     stepwise: bool = False  # each chunk but the first waits for `Upstream.step`
@@ -47,6 +50,7 @@ class Script:
     error: str = ""
     headers: dict[str, str] = field(default_factory=dict)
     key: str | None = None
+    tells: bool = False  # usage in a stream though nobody asked, as Mistral does
     cut_after: int | None = None
     hang_after: int | None = None  # 0: not even a header
 
@@ -88,9 +92,11 @@ def script_of(name: str) -> Script:
 
 
 class Upstream:
-    def __init__(self) -> None:
+    def __init__(self, *, without: Collection[str] = ()) -> None:
+        self.paths = [path for path in PATHS if path not in without]
         self.scripts: dict[str, Script] = {}
         self.seen: list[Seen] = []
+        self.missed: list[str] = []  # asked for what it does not know
         self.steps = asyncio.Semaphore(0)
         self.url = ""
 
@@ -102,14 +108,21 @@ class Upstream:
         app = web.Application(client_max_size=64 * 1024 * 1024)
         app.router.add_get("/v1/models", self._models)
         app.router.add_get("/api/tags", self._tags)
-        app.router.add_post("/v1/chat/completions", self._chat)
-        app.router.add_post("/v1/completions", self._chat)
         app.router.add_post("/v1/embeddings", self._embeddings)
-        app.router.add_post("/v1/messages", self._messages)
+        for path in self.paths:
+            app.router.add_post(path, self._chat)
+        app.router.add_post("/openai/deployments/{model}/chat/completions", self._chat)  # Azure
+        app.router.add_post("/openai/v1/responses", self._chat)
+        app.router.add_post("/models/{model}:{verb}", self._gemini)
         app.router.add_put("/control/scripts/{name}", self._set_script)
         app.router.add_get("/control/requests", self._requests)
         app.router.add_delete("/control/requests", self._forget)
+        app.router.add_route("*", "/{tail:.*}", self._miss)
         return app
+
+    async def _miss(self, request: web.Request) -> web.Response:
+        self.missed.append(request.path)
+        return web.Response(status=404, text="404 page not found")
 
     async def _set_script(self, request: web.Request) -> web.Response:
         self.scripts[request.match_info["name"]] = Script(**await request.json())
@@ -137,32 +150,12 @@ class Upstream:
         usage = {"prompt_tokens": 5, "total_tokens": 5}
         return web.json_response({"object": "list", "data": data, "model": "embed", "usage": usage})
 
-    async def _messages(self, request: web.Request) -> web.StreamResponse:
-        """Anthropic's dialect, as far as a text goes: https://docs.anthropic.com/en/api/messages-streaming."""
-        body = await request.json()
-        self._note(request, body)
-        usage = {"input_tokens": 7, "cache_read_input_tokens": 4, "output_tokens": len(WORDS)}
-        head = {"id": "msg_1", "type": "message", "role": "assistant", "model": body["model"], "stop_sequence": None}
-        if not body.get("stream"):
-            content = [{"type": "text", "text": "".join(WORDS)}]
-            return web.json_response({**head, "content": content, "stop_reason": "end_turn", "usage": usage})
-        events: list[dict[str, Any]] = [
-            {"type": "message_start", "message": {**head, "content": [], "stop_reason": None, "usage": usage}},
-            {"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": ""}},
-        ]
-        for word in WORDS:
-            delta = {"type": "text_delta", "text": word}
-            events.append({"type": "content_block_delta", "index": 0, "delta": delta})
-        events.append({"type": "content_block_stop", "index": 0})
-        end = {"output_tokens": len(WORDS)}
-        events.append({"type": "message_delta", "delta": {"stop_reason": "end_turn"}, "usage": end})
-        events.append({"type": "message_stop"})
-        reply = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
-        await reply.prepare(request)
-        for event in events:
-            await reply.write(f"event: {event['type']}\ndata: {json.dumps(event)}\n\n".encode())
-        await reply.write_eof()
-        return reply
+    async def _gemini(self, request: web.Request) -> web.Response:
+        self._note(request, await request.json())
+        if request.match_info["verb"] == "streamGenerateContent":
+            told = [f"data: {json.dumps(each)}\r\n\r\n" for each in dialects.gemini(WORDS, len(WORDS))]
+            return web.Response(text="".join(told), content_type="text/event-stream")
+        return web.json_response(dialects.gemini(["".join(WORDS)], len(WORDS))[0])
 
     async def _chat(self, request: web.Request) -> web.StreamResponse:
         body = await request.json()
@@ -185,13 +178,16 @@ class Upstream:
         if script.status != 200:
             text = script.error or f"scripted error, called with {seen.authorization}"
             return self._refuse(script.status, text, script)
-        if not body.get("stream"):
+        unasked = request.path in ("/api/chat", "/api/generate")
+        if not body.get("stream", unasked):
             if script.pieces is not None:
                 raw = "".join(script.pieces).encode("latin-1")
-                return web.Response(body=raw, headers={"Content-Type": script.content_type, **script.headers})
-            return web.json_response(_whole(body, script), headers=script.headers)
-        pieces = script.pieces if script.pieces is not None else _events(body, script)
-        reply = web.StreamResponse(headers={"Content-Type": script.content_type, **script.headers})
+                kind = script.content_type or "application/json"
+                return web.Response(body=raw, headers={"Content-Type": kind, **script.headers})
+            return web.json_response(_whole(request.path, body, script), headers=script.headers)
+        pieces = script.pieces if script.pieces is not None else _events(request.path, body, script)
+        kind = script.content_type or ("application/x-ndjson" if unasked else "text/event-stream")
+        reply = web.StreamResponse(headers={"Content-Type": kind, **script.headers})
         await reply.prepare(request)
         for number, piece in enumerate(pieces):
             if number == script.cut_after:
@@ -226,7 +222,9 @@ class Upstream:
         return seen
 
 
-def _whole(body: Any, script: Script) -> dict[str, Any]:
+def _whole(path: str, body: Any, script: Script) -> dict[str, Any]:
+    if path in dialects.PATHS:
+        return dialects.whole(path, body, script.words, tool=script.tool)
     message: dict[str, Any] = {"role": "assistant", "content": "".join(script.words)}
     if script.tool:
         message = {"role": "assistant", "content": None, "tool_calls": [_tool_call(body)]}
@@ -240,8 +238,10 @@ def _whole(body: Any, script: Script) -> dict[str, Any]:
     }
 
 
-def _events(body: Any, script: Script) -> list[str]:
-    with_usage = bool((body.get("stream_options") or {}).get("include_usage"))
+def _events(path: str, body: Any, script: Script) -> list[str]:
+    if path in dialects.PATHS:
+        return dialects.events(path, body, script.words, tool=script.tool)
+    with_usage = script.tells or bool((body.get("stream_options") or {}).get("include_usage"))
     deltas: list[dict[str, Any]] = [{"role": "assistant", "content": word} for word in script.words]
     if script.tool:
         deltas = [{"role": "assistant", "tool_calls": [{"index": 0, **_tool_call(body)}]}]
@@ -276,9 +276,9 @@ def _tool_call(body: Any) -> dict[str, Any]:
 
 
 @asynccontextmanager
-async def serve(host: str = "127.0.0.1", port: int = 0) -> AsyncIterator[Upstream]:
-    """Run one on a free port; `.url` has no path."""
-    upstream = Upstream()
+async def serve(host: str = "127.0.0.1", port: int = 0, *, without: Collection[str] = ()) -> AsyncIterator[Upstream]:
+    """Run one on a free port; `.url` has no path. `without`: paths that it does not know."""
+    upstream = Upstream(without=without)
     runner = web.AppRunner(upstream.app(), handler_cancellation=True, access_log=None, shutdown_timeout=0.1)
     await runner.setup()
     try:

@@ -1,7 +1,8 @@
-"""What a caller is told when a call fails: OpenAI's error shape, in words that a person in the chat understands.
+"""What a caller is told when a call fails: in the caller's dialect, and in words that a person in the chat understands.
 
-Shape: `{"error": {"message", "type", "param", "code"}}`, as in OpenAI's API reference. OpenClaw shows the
-message in the chat. The status of each refusal is the one of the tree in `clawloops/errors.py`.
+Shapes: `{"error": {"message", "type", "param", "code"}}` (OpenAI's API reference), `{"type": "error", "error": {"type",
+"message"}}` (Anthropic's), `{"error": "message"}` (Ollama's docs/api.md). OpenClaw shows the message in the chat. The
+status of each refusal is the one of the tree in `clawloops/errors.py`.
 """
 
 from __future__ import annotations
@@ -11,13 +12,14 @@ from dataclasses import dataclass
 import orjson
 
 from clawloops.errors import BackendUnavailable, BadInput, ClawLoopsError, Forbidden, NotFound, NotSignedIn, Unavailable
+from clawloops.gateway.endpoints import Dialect
 
 _MOST = 600  # characters of a backend's own words that a caller gets
 
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """An HTTP status and OpenAI's error body."""
+    """An HTTP status, and what OpenAI's error body says of it."""
 
     status: int
     message: str
@@ -25,9 +27,27 @@ class Refusal:
     code: str
     param: str | None = None
 
-    def body(self) -> bytes:
-        error = {"message": self.message, "type": self.type, "param": self.param, "code": self.code}
-        return orjson.dumps({"error": error}, option=orjson.OPT_NON_STR_KEYS)
+    def body(self, dialect: Dialect) -> bytes:
+        match dialect:
+            case Dialect.OPENAI:
+                error = {"message": self.message, "type": self.type, "param": self.param, "code": self.code}
+                return orjson.dumps({"error": error})
+            case Dialect.ANTHROPIC:
+                kind = _ANTHROPIC.get(self.status, "invalid_request_error" if self.status < 500 else "api_error")
+                return orjson.dumps({"type": "error", "error": {"type": kind, "message": self.message}})
+            case Dialect.OLLAMA:
+                return orjson.dumps({"error": self.message})
+
+
+# https://docs.anthropic.com/en/api/errors
+_ANTHROPIC = {
+    401: "authentication_error",
+    403: "permission_error",
+    404: "not_found_error",
+    413: "request_too_large",
+    429: "rate_limit_error",
+    529: "overloaded_error",
+}
 
 
 def of_error(error: ClawLoopsError) -> Refusal:
@@ -71,14 +91,14 @@ def unreachable(backend: str) -> Refusal:
     )
 
 
-def of_backend(backend: str, status: int, raw: bytes, secrets: tuple[str, ...]) -> Refusal:
+def of_backend(backend: str, status: int, raw: bytes, secrets: tuple[str, ...], *, path: str) -> Refusal:
     """A backend's refusal. Its own words are kept where the request was at fault, and left out where its set-up is."""
     match status:
         case 401 | 403:  # often quotes a part of the key
             why = "refused the key that your admin gave it. Ask your admin to check the key"
             return Refusal(502, f"The model backend '{backend}' {why}.", "api_error", "backend_key_refused")
         case 404:
-            why = "does not know this model (any more). Ask your admin to check the model's name there"
+            why = f"does not know this model (any more), or not {path}. Ask your admin to check the model's name there"
             return Refusal(502, f"The model backend '{backend}' {why}.", "api_error", "backend_model_unknown")
         case 402 | 429:
             words = said(raw, secrets) or "too many requests"

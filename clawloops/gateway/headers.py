@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-_TO_UPSTREAM = ("Accept",)
+_TO_UPSTREAM = ("Accept", "anthropic-version", "anthropic-beta")
 _TO_CALLER = ("Content-Type", "Content-Encoding", "Cache-Control", "Retry-After")
 USER_AGENT = "clawloops"
 
 
-def to_upstream(asked: Mapping[str, str], *, key: str | None) -> dict[str, str]:
-    """The upstream's request header. `asked` is the caller's (a CIMultiDict); `key` goes as a Bearer token."""
+def to_upstream(asked: Mapping[str, str], *, credential: Mapping[str, str]) -> dict[str, str]:
+    """The upstream's request header. `asked` is the caller's (a CIMultiDict), `credential` what the backend wants."""
     header = {
         "Content-Type": "application/json",
         "Accept-Encoding": "identity",  # the meter reads the bytes that pass, so nothing may be packed
@@ -19,9 +19,7 @@ def to_upstream(asked: Mapping[str, str], *, key: str | None) -> dict[str, str]:
     for name in _TO_UPSTREAM:
         if (value := asked.get(name)) is not None:
             header[name] = value
-    if key:
-        header["Authorization"] = f"Bearer {key}"
-    return header
+    return {**credential, **header}  # a version of its API that the caller names goes before the usual one
 
 
 def to_caller(given: Mapping[str, str], *, length: bool) -> dict[str, str]:
@@ -34,8 +32,8 @@ def to_caller(given: Mapping[str, str], *, length: bool) -> dict[str, str]:
 
 
 def is_stream(given: Mapping[str, str]) -> bool:
-    """Whether the upstream answers with server-sent events."""
-    return given.get("Content-Type", "").lower().startswith("text/event-stream")
+    """Whether the upstream answers with events: server-sent ones, or lines of JSON."""
+    return given.get("Content-Type", "").lower().startswith(("text/event-stream", "application/x-ndjson"))
 
 
 def ends_by_itself(given: Mapping[str, str]) -> bool:

@@ -12,11 +12,13 @@ from contextlib import AbstractContextManager, nullcontext
 
 from aiohttp import hdrs, web
 
-from clawloops.errors import BadInput, ClawLoopsError, Forbidden, NotSignedIn
-from clawloops.gateway import answers, headers
-from clawloops.gateway.body import PATHS, rebuild
+from clawloops.errors import BadInput, ClawLoopsError, Forbidden, NotFound, NotSignedIn
+from clawloops.gateway import answers, headers, listing
+from clawloops.gateway.body import rebuild
+from clawloops.gateway.endpoints import ENDPOINTS, Dialect, dialect_of
 from clawloops.gateway.proxy import Proxy, respond
 from clawloops.gateway.route import Caller, Directory
+from clawloops.model.provider import Model
 
 BODY_LIMIT = 20 * 1024 * 1024  # bytes
 _Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -34,7 +36,11 @@ def gateway_app(
     app = web.Application(client_max_size=BODY_LIMIT, middlewares=[ingress.guard])
     app.router.add_get("/healthz", _health, allow_head=False)
     app.router.add_get("/v1/models", ingress.models, allow_head=False)
-    for path in PATHS:
+    app.router.add_get("/v1/models/{name:.+}", ingress.model, allow_head=False)
+    app.router.add_get("/api/tags", ingress.models, allow_head=False)
+    app.router.add_get("/api/version", ingress.version, allow_head=False)
+    app.router.add_post("/api/show", ingress.show)
+    for path in ENDPOINTS:
         app.router.add_post(path, ingress.call)
     return app
 
@@ -67,27 +73,30 @@ class _Ingress:
 
     @web.middleware
     async def guard(self, request: web.Request, handler: _Handler) -> web.StreamResponse:
-        """Admit by local address; say refusals in OpenAI's shape. `Proxy` deals with what fails once it has begun."""
+        """Admit by local address; say refusals in the caller's dialect. `Proxy` deals with what fails once it began."""
         try:
             self._admit(request)
             return await handler(request)
         except ClawLoopsError as error:
-            return respond(answers.of_error(error))
+            return respond(answers.of_error(error), _dialect(request))
         except web.HTTPException as error:
-            return respond(answers.of_http(error.status))
+            return respond(answers.of_http(error.status), _dialect(request))
 
     async def models(self, request: web.Request) -> web.Response:
         self._caller(request)
-        data = [
-            {
-                "id": target.model.name,
-                "object": "model",
-                "created": target.model.created_at // 1000,
-                "owned_by": "clawloops",
-            }
-            for target in self._directory.targets()
-        ]
-        return web.json_response({"object": "list", "data": data}, headers={"Server": headers.USER_AGENT})
+        return _json(listing.of_all([target.model for target in self._directory.targets()], _dialect(request)))
+
+    async def model(self, request: web.Request) -> web.Response:
+        self._caller(request)
+        return _json(listing.of_one(self._named(request.match_info["name"]), _dialect(request)))
+
+    async def version(self, request: web.Request) -> web.Response:
+        self._caller(request)
+        return _json({"version": listing.OLLAMA_VERSION})
+
+    async def show(self, request: web.Request) -> web.Response:
+        self._caller(request)
+        return _json(listing.shown(self._named(listing.asked(await request.read()))))
 
     async def call(self, request: web.Request) -> web.StreamResponse:
         caller = self._caller(request)
@@ -95,10 +104,16 @@ class _Ingress:
             raise BadInput("Send the body unpacked, without Content-Encoding.")
         if (request.content_length or 0) > BODY_LIMIT:
             raise web.HTTPRequestEntityTooLarge(BODY_LIMIT, request.content_length or 0)
-        body = rebuild(request.path, await request.read())
+        body = rebuild(ENDPOINTS[request.path], await request.read())
         target = self._directory.target(body.model)
         with self._in_use(caller.runtime_id):
-            return await self._proxy.forward(request, caller, target, request.path, body)
+            return await self._proxy.forward(request, caller, target, body)
+
+    def _named(self, name: str) -> Model:
+        try:
+            return self._directory.target(name).model
+        except Forbidden as error:
+            raise NotFound(str(error)) from error
 
     def _admit(self, request: web.Request) -> None:
         name = request.transport.get_extra_info("sockname") if request.transport else None
@@ -113,13 +128,25 @@ class _Ingress:
             raise Forbidden("The model gateway answers only on a workspace's own network.")
 
     def _caller(self, request: web.Request) -> Caller:
+        """Exactly one credential, the way OpenAI's or Anthropic's tools send it."""
         given = request.headers.getall(hdrs.AUTHORIZATION, [])
-        if len(given) != 1:
-            raise NotSignedIn("Send exactly one header 'Authorization: Bearer <the workspace's model token>'.")
+        keys = request.headers.getall("x-api-key", [])
+        if len(given) + len(keys) != 1:
+            raise NotSignedIn("Send exactly one header 'Authorization: Bearer <token>' or 'x-api-key: <token>'.")
+        if keys:
+            return self._directory.find(keys[0].strip(), request.remote or "")
         scheme, _, token = given[0].partition(" ")
         if scheme.lower() != "bearer":
-            raise NotSignedIn("The Authorization header must be 'Bearer <the workspace's model token>'.")
+            raise NotSignedIn("The Authorization header must be 'Bearer <token>'.")
         return self._directory.find(token.strip(), request.remote or "")
+
+
+def _dialect(request: web.Request) -> Dialect:
+    return dialect_of(request.path, speaks_anthropic="anthropic-version" in request.headers)
+
+
+def _json(answer: object) -> web.Response:
+    return web.json_response(answer, headers={"Server": headers.USER_AGENT})
 
 
 def _is_loopback(address: str) -> bool:

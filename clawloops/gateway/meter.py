@@ -1,19 +1,23 @@
 """Reads the usage out of an answer while its bytes pass unchanged, and hides the usage chunk nobody asked for.
 
-Format: OpenAI's `usage` object (chat completions, completions, embeddings), in a JSON body or in server-sent events.
+An answer is a JSON body, server-sent events, or lines of JSON; `counting.py` knows where each form tells its usage.
 """
 
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import Any, Protocol
 
 import orjson
 
+from clawloops.gateway.counting import TONGUES, Told, tokens_of, told_in
+from clawloops.gateway.endpoints import Usage
 from clawloops.model.usage import Tokens
 
 _MOST = 1024 * 1024  # bytes of one unfinished event, or of the end of a JSON body, that are kept
 _BLANK_LINE = re.compile(rb"\r\n\r\n|\n\n")
+_LINE = re.compile(rb"\n")
 _END = (b"data: [DONE]", b"data:[DONE]")
 
 
@@ -33,21 +37,23 @@ class Meter(Protocol):
 
 
 class StreamMeter:
-    """Server-sent events. Whole events are handed on, at once; only an unfinished one waits for its end.
+    """Events. Whole ones are handed on, at once; only an unfinished one waits for its end.
 
-    `finished` means that `data: [DONE]` is in what `feed` returned last.
+    `finished` means that the last event, `data: [DONE]` or what the form has instead, is in what `feed` returned last.
     """
 
-    def __init__(self, *, hide_usage: bool) -> None:
+    def __init__(self, usage: Usage = Usage.CHAT, *, hide_usage: bool) -> None:
         self.finished = False
+        self._usage = usage
+        self._tongue = TONGUES[usage]
         self._hide = hide_usage
         self._held = b""
-        self._usage: dict[str, Any] | None = None
-        self._events = 0
+        self._told: Told | None = None
+        self._words = 0
 
     def feed(self, piece: bytes) -> bytes:
         data = self._held + piece if self._held else piece
-        cut = _last_boundary(data)
+        cut = data.rfind(b"\n") + 1 if self._tongue.lines else _last_boundary(data)
         if cut == 0:
             if len(data) > _MOST:  # not an event that we could read: let it go, so that memory stays bounded
                 self._held = b""
@@ -58,24 +64,31 @@ class StreamMeter:
         whole = data if cut == len(data) else data[:cut]
         if whole.rstrip(b"\r\n").endswith(_END):
             self.finished = True
-        if b'"usage"' not in whole:
-            self._events += whole.count(b"\ndata:") + whole.startswith(b"data:")
-            return whole
-        return self._read(whole)
+        if any(mark in whole for mark in self._tongue.marks):
+            return self._read(whole)
+        self._words += self._count(whole)
+        return whole
 
     def rest(self) -> bytes:
         held, self._held = self._held, b""
         return held
 
     def tokens(self) -> Tokens:
-        if self._usage is not None:
-            return tokens_of(self._usage)
         # ESTIMATE: backends send about one token per event; all there is when the caller left or the backend broke off.
-        return Tokens(output=self._events)
+        if self._told is None:
+            return Tokens(output=self._words)
+        tokens = tokens_of(self._usage, self._told)
+        if self._usage is Usage.MESSAGES and not self.finished:  # told at the start, and not yet again
+            return replace(tokens, output=max(tokens.output, self._words))
+        return tokens
+
+    def _count(self, events: bytes) -> int:
+        """Words in them; the mark of a line that has nothing before it stands for its own line."""
+        return events.count(self._tongue.word) + events.startswith(b"data:") * (self._usage is Usage.CHAT)
 
     def _read(self, whole: bytes) -> bytes:
         kept, start = [], 0
-        for boundary in _BLANK_LINE.finditer(whole):
+        for boundary in (_LINE if self._tongue.lines else _BLANK_LINE).finditer(whole):
             event = whole[start : boundary.end()]
             start = boundary.end()
             if self._keep(event):
@@ -84,26 +97,33 @@ class StreamMeter:
         return b"".join(kept) if self._hide else whole
 
     def _keep(self, event: bytes) -> bool:
-        data = b"\n".join(line[5:] for line in event.splitlines() if line.startswith(b"data:"))
-        self._events += bool(data)
-        if b'"usage"' not in data:
+        data = event if self._tongue.lines else _data_of(event)
+        self._words += bool(data) if self._usage is Usage.CHAT else self._count(event)
+        if not any(mark in data for mark in self._tongue.marks):
             return True
         try:
             chunk = orjson.loads(data)
         except orjson.JSONDecodeError:
             return True
-        if not isinstance(chunk, dict) or not isinstance(usage := chunk.get("usage"), dict):
+        if not isinstance(chunk, dict):
             return True
-        self._usage = usage
-        self._events -= not _says_something(chunk)
+        told, last = self._tongue.hear(chunk)
+        self.finished = self.finished or last
+        if told is None:
+            return True
+        self._told = {**(self._told or {}), **{name: value for name, value in told.items() if value is not None}}
+        if self._usage is not Usage.CHAT:
+            return True
+        self._words -= not _says_something(chunk)
         return _says_something(chunk)
 
 
 class BodyMeter:
     """A whole JSON body. `finished` means that `length` bytes, as announced, have been fed."""
 
-    def __init__(self, *, length: int | None) -> None:
+    def __init__(self, usage: Usage = Usage.CHAT, *, length: int | None) -> None:
         self.finished = length == 0
+        self._usage = usage
         self._left = length
         self._kept: list[bytes] = []
         self._size = 0
@@ -125,26 +145,14 @@ class BodyMeter:
     def tokens(self) -> Tokens:
         data = b"".join(self._kept)
         try:
-            answer = orjson.loads(data)
-            usage = answer.get("usage") if isinstance(answer, dict) else None
+            told = told_in(self._usage, orjson.loads(data))
         except orjson.JSONDecodeError:
-            usage = _usage_at_the_end(data)
-        return tokens_of(usage) if isinstance(usage, dict) else Tokens()
+            told = _told_at_the_end(self._usage, data)
+        return tokens_of(self._usage, told) if told is not None else Tokens()
 
 
-def tokens_of(usage: dict[str, Any]) -> Tokens:
-    """OpenAI's usage object as Tokens; what is absent or not a count is 0."""
-    return Tokens(
-        input=_count(usage, "prompt_tokens"),
-        output=_count(usage, "completion_tokens"),
-        cached=_count(usage.get("prompt_tokens_details"), "cached_tokens"),
-        reasoning=_count(usage.get("completion_tokens_details"), "reasoning_tokens"),
-    )
-
-
-def _count(usage: object, name: str) -> int:
-    value = usage.get(name) if isinstance(usage, dict) else None
-    return value if isinstance(value, int) and 0 <= value < 2**53 else 0
+def _data_of(event: bytes) -> bytes:
+    return b"\n".join(line[5:] for line in event.splitlines() if line.startswith(b"data:"))
 
 
 def _last_boundary(data: bytes) -> int:
@@ -164,8 +172,11 @@ def _says_something(chunk: dict[str, Any]) -> bool:
     return bool(chunk.get("error"))
 
 
-def _usage_at_the_end(data: bytes) -> object:
-    """The last `"usage": {…}` of a JSON body of which only the end was kept. In texts the quotes would be escaped."""
+def _told_at_the_end(usage: Usage, data: bytes) -> Told | None:
+    """The usage of a JSON body of which only the end was kept. In texts the quotes would be escaped."""
+    if usage is Usage.LINES:
+        counts = re.findall(rb'"(prompt_eval_count|eval_count)":\s*(\d{1,15})', data)
+        return {name.decode(): int(number) for name, number in counts}
     found = data.rfind(b'"usage"')
     start = data.find(b"{", found) if found >= 0 else -1
     depth = 0
@@ -173,7 +184,7 @@ def _usage_at_the_end(data: bytes) -> object:
         depth += (data[end] == 0x7B) - (data[end] == 0x7D)
         if depth == 0:
             try:
-                return orjson.loads(data[start : end + 1])
+                return told_in(Usage.CHAT, {"usage": orjson.loads(data[start : end + 1])})
             except orjson.JSONDecodeError:
                 return None
     return None

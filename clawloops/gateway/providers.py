@@ -10,13 +10,14 @@ import orjson
 
 from clawloops.errors import BackendRefused, BackendUnavailable
 from clawloops.gateway import answers, headers
-from clawloops.gateway.upstreams import upstream_of
+from clawloops.gateway.endpoints import ENDPOINTS
+from clawloops.gateway.upstreams import LiteLLM, ways
 from clawloops.model.provider import Backend, BackendKind
 
 _LIST_LIMIT_S = 15
 _CHECK_LIMIT_S = 180  # a local server may have to load the model first
 _ANSWER_LIMIT = 4 * 1024 * 1024  # bytes
-_CHAT = "/v1/chat/completions"
+_CHAT = ENDPOINTS["/v1/chat/completions"]
 
 
 async def probe(
@@ -40,8 +41,9 @@ async def probe(
         case BackendKind.LITELLM:
             return []
     url = backend.url.rstrip("/") + path
+    bearer = {"Authorization": f"Bearer {key}"} if key else {}
     hidden = _secrets(key, litellm_key)
-    status, raw = await _ask(session, backend, url, body=None, bearer=key, limit_s=_LIST_LIMIT_S, hidden=hidden)
+    status, raw = await _ask(session, backend, url, body=None, credential=bearer, limit_s=_LIST_LIMIT_S, hidden=hidden)
     if status in (404, 405) and backend.kind is BackendKind.OPENAI:
         return []  # some servers have no list; check() decides
     if status != 200:
@@ -62,7 +64,7 @@ async def check(
     litellm_key: str,
 ) -> None:
     """Let the backend complete one token. Raises BackendUnavailable or BackendRefused; the text never holds the key."""
-    upstream = upstream_of(backend, model, key, _CHAT, litellm_url=litellm_url, litellm_key=litellm_key)
+    upstream = ways(backend, model, key, _CHAT, LiteLLM(litellm_url, litellm_key))[0]
     hidden = _secrets(key, litellm_key)
     fields: dict[str, Any] = {
         "model": upstream.model,
@@ -76,7 +78,7 @@ async def check(
             backend,
             upstream.url,
             body=body,
-            bearer=upstream.bearer,
+            credential=upstream.credential,
             limit_s=_CHECK_LIMIT_S,
             hidden=hidden,
         )
@@ -94,7 +96,7 @@ async def _ask(
     url: str,
     *,
     body: bytes | None,
-    bearer: str | None,
+    credential: dict[str, str],
     limit_s: int,
     hidden: tuple[str, ...],
 ) -> tuple[int, bytes]:
@@ -103,7 +105,7 @@ async def _ask(
             "GET" if body is None else "POST",
             url,
             data=body,
-            headers=headers.to_upstream({}, key=bearer),
+            headers=headers.to_upstream({}, credential=credential),
             allow_redirects=False,
             timeout=aiohttp.ClientTimeout(total=limit_s, sock_connect=10),
         ) as answer:

@@ -10,16 +10,18 @@ import asyncio
 import logging
 import secrets
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 import aiohttp
 from aiohttp import web
 
+from clawloops.errors import BadInput
 from clawloops.gateway import answers, headers
 from clawloops.gateway.body import Body
+from clawloops.gateway.endpoints import Dialect
 from clawloops.gateway.meter import BodyMeter, Meter, StreamMeter
 from clawloops.gateway.route import Caller
-from clawloops.gateway.upstreams import Upstream, upstream_of
+from clawloops.gateway.upstreams import LiteLLM, Upstream, ways
 from clawloops.model.provider import Target
 from clawloops.model.usage import Call, Tokens
 
@@ -55,28 +57,19 @@ class Proxy:
         now_ms: Callable[[], int],
     ) -> None:
         self._session = session
-        self._litellm_url = litellm_url
-        self._litellm_key = litellm_key
+        self._litellm = LiteLLM(litellm_url, litellm_key)
+        self._lacking: set[str] = set()  # addresses that were a 404 where the way around them was not; until a restart
         self._settle = settle
         self._now_ms = now_ms
 
-    async def forward(
-        self, request: web.Request, caller: Caller, target: Target, path: str, body: Body
-    ) -> web.StreamResponse:
+    async def forward(self, request: web.Request, caller: Caller, target: Target, body: Body) -> web.StreamResponse:
         """Make the call and answer `request`. Raises BackendUnavailable without a way to the target, BadInput."""
-        upstream = upstream_of(
-            target.backend,
-            target.model.upstream,
-            target.key,
-            path,
-            litellm_url=self._litellm_url,
-            litellm_key=self._litellm_key,
-        )
-        sent = body.forwarded(upstream.model, upstream.extra)
-        turn = _Turn(self._settle, self._now_ms(), caller, target)
-        hidden = tuple(secret for secret in (target.key, self._litellm_key) if secret)
+        known = ways(target.backend, target.model.upstream, target.key, body.endpoint, self._litellm)
+        ways_there = [way for way in known if way.url not in self._lacking]
+        turn = _Turn(self._settle, self._now_ms(), caller, target, body)
+        hidden = tuple(secret for secret in (target.key, self._litellm.key) if secret)
         try:
-            return await self._exchange(request, turn, upstream, sent, hidden, hide_usage=body.hide_usage)
+            return await self._exchange(request, turn, ways_there, hidden)
         except asyncio.CancelledError:
             turn.end(499)
             raise
@@ -85,29 +78,20 @@ class Proxy:
             raise
 
     async def _exchange(
-        self,
-        request: web.Request,
-        turn: _Turn,
-        upstream: Upstream,
-        sent: bytes,
-        hidden: tuple[str, ...],
-        *,
-        hide_usage: bool,
+        self, request: web.Request, turn: _Turn, ways_there: Sequence[Upstream], hidden: tuple[str, ...]
     ) -> web.StreamResponse:
         name = turn.target.backend.name
         answer: aiohttp.ClientResponse | None = None
         try:
-            answer = await self._session.post(
-                upstream.url,
-                data=sent,
-                headers=headers.to_upstream(request.headers, key=upstream.bearer),
-                allow_redirects=False,
-            )
+            answer = await self._ask(request, turn.body, ways_there)
             if answer.status != 200:
                 raw = await _head_of(answer)
                 _log.warning("backend %r answered %d: %s", name, answer.status, answers.said(raw, hidden))
-                return turn.refuse(answers.of_backend(name, answer.status, raw, hidden), answer.headers)
-            return await self._stream(request, turn, answer, hidden, hide_usage=hide_usage)
+                refusal = answers.of_backend(name, answer.status, raw, hidden, path=turn.body.endpoint.path)
+                return turn.refuse(refusal, answer.headers)
+            return await self._stream(request, turn, answer, hidden)
+        except BadInput as error:  # nested too deeply to be written
+            return turn.refuse(answers.of_error(error))
         except _CallerLeft:
             turn.end(499)
             _abort(request)
@@ -123,17 +107,36 @@ class Proxy:
             if answer is not None:
                 answer.close()  # no effect on an answer read to its end: its connection is kept
 
+    async def _ask(self, request: web.Request, body: Body, ways_there: Sequence[Upstream]) -> aiohttp.ClientResponse:
+        """The answer of the first way that leads there; one that is a 404 is passed over, and remembered as that."""
+        *before, last = ways_there
+        for way in before:
+            answer = await self._post(request, body, way)
+            if answer.status not in (404, 405):
+                return answer
+            answer.close()
+        answer = await self._post(request, body, last)
+        if answer.status == 200:
+            self._lacking.update(way.url for way in before)
+        return answer
+
+    async def _post(self, request: web.Request, body: Body, way: Upstream) -> aiohttp.ClientResponse:
+        return await self._session.post(
+            way.url,
+            data=body.forwarded(way.model, way.extra),
+            headers=headers.to_upstream(request.headers, credential=way.credential),
+            allow_redirects=False,
+        )
+
     async def _stream(
-        self,
-        request: web.Request,
-        turn: _Turn,
-        answer: aiohttp.ClientResponse,
-        hidden: tuple[str, ...],
-        *,
-        hide_usage: bool,
+        self, request: web.Request, turn: _Turn, answer: aiohttp.ClientResponse, hidden: tuple[str, ...]
     ) -> web.StreamResponse:
-        events = headers.is_stream(answer.headers)
-        turn.meter = meter = StreamMeter(hide_usage=hide_usage) if events else BodyMeter(length=answer.content_length)
+        events, usage = headers.is_stream(answer.headers), turn.body.endpoint.usage
+        turn.meter = meter = (
+            StreamMeter(usage, hide_usage=turn.body.hide_usage)
+            if events
+            else BodyMeter(usage, length=answer.content_length)
+        )
         masks = [secret.encode() for secret in hidden] if events else []
         turn.reply = reply = web.StreamResponse(headers=headers.to_caller(answer.headers, length=not events))
         await _to_caller(reply.prepare(request))
@@ -167,8 +170,9 @@ async def _to_caller(writing: Awaitable[object]) -> None:
 class _Turn:
     """The books of one call."""
 
-    def __init__(self, settle: Callable[[Call], None], at: int, caller: Caller, target: Target) -> None:
+    def __init__(self, settle: Callable[[Call], None], at: int, caller: Caller, target: Target, body: Body) -> None:
         self.target = target
+        self.body = body
         self.meter: Meter | None = None
         self.reply: web.StreamResponse | None = None  # once its header is on the way
         self._settle = settle
@@ -205,7 +209,7 @@ class _Turn:
     def refuse(self, refusal: answers.Refusal, given: Mapping[str, str] | None = None) -> web.Response:
         """Settle with the refusal's status, and the answer that says it. `given` is the upstream's header, if any."""
         self.end(refusal.status)
-        reply = respond(refusal)
+        reply = respond(refusal, self.body.endpoint.dialect)
         if given and "Retry-After" in given:
             reply.headers["Retry-After"] = given["Retry-After"]
         return reply
@@ -214,11 +218,11 @@ class _Turn:
         return int((time.monotonic() - self._start) * 1000)
 
 
-def respond(refusal: answers.Refusal) -> web.Response:
+def respond(refusal: answers.Refusal, dialect: Dialect) -> web.Response:
     """The HTTP answer of a refusal."""
     return web.Response(
         status=refusal.status,
-        body=refusal.body(),
+        body=refusal.body(dialect),
         content_type="application/json",
         headers={"Server": headers.USER_AGENT},
     )

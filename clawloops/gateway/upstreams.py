@@ -4,8 +4,22 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from clawloops.errors import BackendUnavailable
+from clawloops.errors import BackendUnavailable, BadInput
+from clawloops.gateway.endpoints import Dialect, Endpoint
 from clawloops.model.provider import Backend, BackendKind
+
+ANTHROPIC = "anthropic"  # LiteLLM's name of the provider whose own dialect we speak ourselves
+_ANTHROPIC_URL = "https://api.anthropic.com"
+_ANTHROPIC_VERSION = "2023-06-01"
+_CHAT_ONLY = "custom_openai"  # LiteLLM's name of a server of which it asks nothing but chat completions
+
+
+@dataclass(frozen=True, slots=True)
+class LiteLLM:
+    """Where the bundled LiteLLM answers; "" without one."""
+
+    url: str
+    key: str = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,27 +28,53 @@ class Upstream:
 
     url: str
     model: str  # what the backend calls the model
-    bearer: str | None = field(repr=False)
-    extra: dict[str, str] = field(repr=False)  # fields to add to the body
+    credential: dict[str, str] = field(repr=False)  # header fields
+    extra: dict[str, str] = field(default_factory=dict, repr=False)  # fields to add to the body
 
 
-def upstream_of(
-    backend: Backend, model: str, key: str | None, path: str, *, litellm_url: str, litellm_key: str
-) -> Upstream:
-    """The way to `model` (the backend's own name) for `path` ("/v1/…"). Raises BackendUnavailable without a LiteLLM."""
+def ways(backend: Backend, model: str, key: str | None, endpoint: Endpoint, litellm: LiteLLM) -> list[Upstream]:
+    """The ways to `model` (the backend's own name), the direct one first; a later one is for when that is a 404.
+
+    Raises BackendUnavailable without a LiteLLM where one is needed, BadInput for a dialect that nobody translates.
+    """
     address = backend.url.rstrip("/")
     match backend.kind:
         case BackendKind.OLLAMA:
-            return Upstream(address + path, model, key, {})
+            direct = Upstream(address + endpoint.path, model, _bearer(key))
+            around = [_translated(litellm, endpoint, f"{_CHAT_ONLY}/{model}", key, f"{address}/v1")]
+            return [direct, *around] if endpoint.path in _NOT_EVERYWHERE and litellm.url else [direct]
+        case _ if endpoint.dialect is Dialect.OLLAMA:
+            raise BadInput(
+                f"'{backend.name}' is no Ollama, so this model is not reached by {endpoint.path}. "
+                "Use OpenAI's /v1/chat/completions or Anthropic's /v1/messages.",
+                field="model",
+            )
         case BackendKind.OPENAI:
-            return Upstream(address + path.removeprefix("/v1"), model, key, {})
+            direct = Upstream(address + endpoint.path.removeprefix("/v1"), model, _bearer(key))
+            around = [_translated(litellm, endpoint, f"{_CHAT_ONLY}/{model}", key, address)]
+            return [direct, *around] if endpoint.path in _NOT_EVERYWHERE and litellm.url else [direct]
+        case BackendKind.LITELLM if backend.provider == ANTHROPIC and endpoint.dialect is Dialect.ANTHROPIC:
+            header = {"x-api-key": key or "", "anthropic-version": _ANTHROPIC_VERSION}
+            return [Upstream((address or _ANTHROPIC_URL) + endpoint.path, model, header)]
         case BackendKind.LITELLM:
-            if not litellm_url:
+            if not litellm.url:
                 raise BackendUnavailable(
                     f"The model backend '{backend.name}' needs LiteLLM, which this installation was made without. "
                     "Ask your admin to run ./install.sh again with LiteLLM."
                 )
-            extra = {"api_key": key} if key else {}
-            if address:
-                extra["api_base"] = address
-            return Upstream(litellm_url.rstrip("/") + path, f"{backend.provider}/{model}", litellm_key, extra)
+            return [_translated(litellm, endpoint, f"{backend.provider}/{model}", key, address)]
+
+
+# OpenAI itself, Ollama, vLLM, llama.cpp and LM Studio have some or all of them; others know chat completions only.
+_NOT_EVERYWHERE = frozenset(("/v1/responses", "/v1/messages", "/v1/messages/count_tokens"))
+
+
+def _translated(litellm: LiteLLM, endpoint: Endpoint, model: str, key: str | None, address: str) -> Upstream:
+    extra = {"api_key": key} if key else {}
+    if address:
+        extra["api_base"] = address
+    return Upstream(litellm.url.rstrip("/") + endpoint.path, model, _bearer(litellm.key), extra)
+
+
+def _bearer(key: str | None) -> dict[str, str]:
+    return {"Authorization": f"Bearer {key}"} if key else {}

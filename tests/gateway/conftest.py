@@ -1,78 +1,16 @@
-"""A gateway and the scriptable upstream behind it, each a real server on loopback."""
+"""What the tests of this folder share: a gateway, the scriptable upstream behind it, and LiteLLM between the two."""
 
 from __future__ import annotations
 
-import ipaddress
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
-from hashlib import sha256
-from typing import Any
+from collections.abc import AsyncIterator
 
-import aiohttp
 import pytest
-from aiohttp import web
 
-from clawloops.clock import now_ms
-from clawloops.gateway.ingress import gateway_app, runner
-from clawloops.gateway.proxy import Proxy, upstream_session
-from clawloops.gateway.route import Directory
-from clawloops.model.provider import Backend, BackendKind, Model, Target
-from clawloops.model.usage import Call
+from tests.gateway.gate import Gateway, open_gateway
+from tests.gateway.translator import behind, litellm
 from tests.upstream import Upstream, serve
 
-TOKEN = "runtime-token-of-ada"
-KEY = "sk-canary-4f9d2c71b8a6"
-LOOPBACK = ipaddress.IPv4Network("127.0.0.0/8")
-
-
-@dataclass
-class Gateway:
-    url: str
-    directory: Directory
-    upstream: Upstream
-    session: aiohttp.ClientSession  # a runtime's own client
-    settled: list[Call] = field(default_factory=list)
-    refused: list[tuple[str, str]] = field(default_factory=list)
-
-    def serve_model(self, name: str, *, upstream: str | None = None, **backend: Any) -> None:
-        """Add a public name that leads to the scriptable upstream (or where `backend` says)."""
-        self.directory.set_models([*self.directory.targets(), target(name, self.upstream, upstream, **backend)])
-
-    async def post(self, model: str, *, path: str = "/v1/chat/completions", **fields: Any) -> aiohttp.ClientResponse:
-        body = {"model": model, "messages": [{"role": "user", "content": "Hello"}], **fields}
-        if path == "/v1/embeddings":
-            body = {"model": model, "input": "Hello"}
-        return await self.session.post(self.url + path, json=body)
-
-
-def target(
-    name: str,
-    server: Upstream,
-    upstream: str | None = None,
-    *,
-    kind: BackendKind = BackendKind.OPENAI,
-    url: str | None = None,
-    provider: str = "",
-    key: str | None = KEY,
-) -> Target:
-    address = url if url is not None else server.url + ("/v1" if kind is BackendKind.OPENAI else "")
-    backend = Backend("b" + "0" * 16, "Lab server", kind, address, provider, 1_700_000_000_000)
-    model = Model("m-" + name, name, backend.id, upstream or name, 128_000, 8_192, False, 1_700_000_000_000)
-    return Target(model, backend, key)
-
-
-@asynccontextmanager
-async def listening(app: web.Application) -> AsyncIterator[str]:
-    """Run `app` as production does; yields its address."""
-    served = runner(app, shutdown_timeout_s=0.1)
-    await served.setup()
-    try:
-        site = web.TCPSite(served, "127.0.0.1", 0)
-        await site.start()
-        yield f"http://127.0.0.1:{served.addresses[0][1]}"
-    finally:
-        await served.cleanup()
+__all__ = ["behind", "gateway", "litellm", "upstream"]
 
 
 @pytest.fixture
@@ -85,27 +23,3 @@ async def upstream() -> AsyncIterator[Upstream]:
 async def gateway(upstream: Upstream) -> AsyncIterator[Gateway]:
     async with open_gateway(upstream) as running:
         yield running
-
-
-@asynccontextmanager
-async def open_gateway(
-    upstream: Upstream,
-    *,
-    litellm_url: str = "",
-    litellm_key: str = "",
-    pool: ipaddress.IPv4Network = LOOPBACK,
-    settle: Callable[[Call], None] | None = None,
-) -> AsyncIterator[Gateway]:
-    settled: list[Call] = []
-    refused: list[tuple[str, str]] = []
-    directory = Directory(on_refused=lambda runtime_id, peer: refused.append((runtime_id, peer)))
-    directory.set_runtime(sha256(TOKEN.encode()).digest(), runtime_id="r-ada", user_id="u-ada", address="127.0.0.1")
-    async with (
-        upstream_session() as outward,
-        aiohttp.ClientSession(headers={"Authorization": f"Bearer {TOKEN}"}) as own,
-    ):
-        proxy = Proxy(
-            outward, litellm_url=litellm_url, litellm_key=litellm_key, settle=settle or settled.append, now_ms=now_ms
-        )
-        async with listening(gateway_app(directory, proxy, pool=pool)) as url:
-            yield Gateway(url, directory, upstream, own, settled, refused)

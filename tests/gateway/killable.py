@@ -12,7 +12,7 @@ from clawloops.gateway.ingress import gateway_app
 from clawloops.gateway.journal import Journal
 from clawloops.gateway.proxy import Proxy, upstream_session
 from clawloops.gateway.route import Directory
-from tests.gateway.conftest import LOOPBACK, TOKEN, listening, target
+from tests.gateway.gate import LOOPBACK, TOKEN, listening, target
 from tests.upstream import Upstream
 
 

@@ -5,6 +5,7 @@ Written after what each server sends: field order, spacing, separators and the p
 
 from __future__ import annotations
 
+from clawloops.gateway.endpoints import Usage
 from clawloops.model.usage import Tokens
 
 _OPENAI = (
@@ -109,6 +110,112 @@ STREAMS: dict[str, tuple[list[str], Tokens]] = {
         ['data: {"choices":[],"usage":{"prompt_tokens":2,"completion_tokens":1}}\n\n', "data: [DO"],
         Tokens(2, 1),
     ),
+}
+
+# Of the other forms; the last of a form's streams ends before it tells all.
+OTHER_STREAMS: dict[str, tuple[Usage, list[str], Tokens]] = {
+    "openai responses": (
+        Usage.RESPONSES,
+        [
+            'event: response.created\ndata: {"type":"response.created","response":{"id":"r","usage":null}}\n\n',
+            'event: response.output_text.delta\ndata: {"type":"response.output_text.delta","delta":"a","item_id":"m"}',
+            '\n\nevent: response.output_text.delta\ndata: {"type":"response.output_text.delta","delta":'
+            '"\\"response.completed\\" \\"usage\\": {"}\n\n',
+            'event: response.completed\ndata: {"type":"response.completed","response":{"id":"r","usage":{'
+            '"input_tokens":36,"input_tokens_details":{"cached_tokens":12},"output_tokens":87,"output_tokens_details":'
+            '{"reasoning_tokens":64},"total_tokens":123}}}\n\n',
+        ],
+        Tokens(36, 87, 12, 64),
+    ),
+    "responses through litellm, with chat's end mark": (
+        Usage.RESPONSES,
+        [
+            'data: {"type":"response.output_text.delta","delta":"a","model":"x"}\n\n',
+            'data: {"type": "response.incomplete", "response": {"usage": {"input_tokens": 3, "output_tokens": 1}}}\n\n',
+            DONE,
+        ],
+        Tokens(3, 1),
+    ),
+    "responses, cut": (
+        Usage.RESPONSES,
+        [
+            'data: {"type":"response.output_text.delta","delta":"a"}\n\n',
+            'data: {"type":"response.output_text.delta","delta":"b"}\n\n',
+        ],
+        Tokens(0, 2),
+    ),
+    "anthropic messages": (
+        Usage.MESSAGES,
+        [
+            'event: message_start\ndata: {"type":"message_start","message":{"id":"msg_1","usage":{"input_tokens":25,'
+            '"cache_creation_input_tokens":5,"cache_read_input_tokens":100,"output_tokens":1}}}\n\n',
+            'event: content_block_start\ndata: {"type":"content_block_start","index":0,"content_block":{"type":"text"}}'
+            '\n\nevent: ping\ndata: {"type": "ping"}\n\n',
+            'event: content_block_delta\ndata: {"type":"content_block_delta","index":0,"delta":{"type":"text_delta",'
+            '"text":"\\"message_stop\\""}}\n\nevent: content_block_stop\ndata: {"type":"content_block_stop"}\n\n',
+            'event: message_delta\ndata: {"type":"message_delta","delta":{"stop_reason":"end_turn"},"usage":'
+            '{"output_tokens":15,"input_tokens":null}}\n\n',
+            'event: message_stop\ndata: {"type":"message_stop"}\n\n',
+        ],
+        Tokens(130, 15, 100),
+    ),
+    "messages through litellm, counted at the end": (
+        Usage.MESSAGES,
+        [
+            'event: message_start\ndata: {"type": "message_start", "message": {"usage": {"input_tokens": 0, '
+            '"output_tokens": 0}}}\n\n',
+            'event: content_block_delta\ndata: {"type": "content_block_delta", "delta": {"text": "a"}}\n\n',
+            'event: message_delta\ndata: {"type": "message_delta", "delta": {}, "usage": {"input_tokens": 7, '
+            '"output_tokens": 5, "cache_read_input_tokens": 4}}\n\n',
+            'event: message_stop\ndata: {"type": "message_stop"}\n\n',
+        ],
+        Tokens(11, 5, 4),
+    ),
+    "messages, cut": (
+        Usage.MESSAGES,
+        [
+            'event: message_start\ndata: {"type":"message_start","message":{"usage":{"input_tokens":9,'
+            '"output_tokens":1}}}\n\n',
+            'event: content_block_delta\ndata: {"type":"content_block_delta","delta":{"text":"a"}}\n\n',
+            'event: content_block_delta\ndata: {"type":"content_block_delta","delta":{"text":"b"}}\n\n',
+        ],
+        Tokens(9, 2),
+    ),
+    "ollama chat": (
+        Usage.LINES,
+        [
+            '{"model":"qwen3","created_at":"2026","message":{"role":"assistant","content":"\\"done\\":true"},'
+            '"done":false}\n',
+            '{"model":"qwen3","created_at":"2026","message":{"role":"assistant","content":""},"done":true,'
+            '"done_reason":"stop","prompt_eval_count":26,"prompt_eval_duration":1,"eval_count":298}\n',
+        ],
+        Tokens(26, 298),
+    ),
+    "ollama generate, cut": (
+        Usage.LINES,
+        ['{"response":"a","done":false}\n', '{"response":"b","done":false}\n{"respon'],
+        Tokens(0, 2),
+    ),
+}
+
+OTHER_BODIES: dict[str, tuple[Usage, str, Tokens]] = {
+    "responses": (
+        Usage.RESPONSES,
+        '{"id":"r","output":[],"usage":{"input_tokens":3,"output_tokens":2,"input_tokens_details":{"cached_tokens":1}}}',
+        Tokens(3, 2, 1),
+    ),
+    "messages": (
+        Usage.MESSAGES,
+        '{"type":"message","content":[],"usage":{"input_tokens":3,"output_tokens":2,"cache_read_input_tokens":7}}',
+        Tokens(10, 2, 7),
+    ),
+    "lines": (Usage.LINES, '{"response":"x","done":true,"prompt_eval_count":4,"eval_count":6}', Tokens(4, 6)),
+    "large embeddings": (
+        Usage.LINES,
+        '{"embeddings":[[' + "0.1," * 900_000 + '0]],"load_duration":1,"prompt_eval_count":8}',
+        Tokens(8),
+    ),
+    "no usage": (Usage.MESSAGES, '{"input_tokens":14}', Tokens()),
 }
 
 BODIES: dict[str, tuple[str, Tokens]] = {

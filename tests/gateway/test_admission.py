@@ -11,7 +11,7 @@ import aiohttp
 import orjson
 import pytest
 
-from tests.gateway.conftest import KEY, TOKEN, Gateway, open_gateway
+from tests.gateway.gate import KEY, TOKEN, Gateway, open_gateway
 from tests.upstream import Upstream
 
 CHAT = "/v1/chat/completions"

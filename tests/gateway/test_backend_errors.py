@@ -10,7 +10,7 @@ import pytest
 
 from clawloops.gateway.answers import of_backend, scrub
 from clawloops.model.provider import BackendKind
-from tests.gateway.conftest import KEY, Gateway
+from tests.gateway.gate import KEY, Gateway
 from tests.upstream import Script
 
 
@@ -100,7 +100,7 @@ async def test_a_backend_that_takes_the_request_and_no_connection_in_time_is_dow
 
 
 def test_a_backends_html_page_is_not_shown_in_the_chat() -> None:
-    refusal = of_backend("Lab", 400, b"<html><h1>nginx</h1></html>", ())
+    refusal = of_backend("Lab", 400, b"<html><h1>nginx</h1></html>", (), path="/v1/chat/completions")
     assert refusal.message == "The model backend 'Lab' refused the request: HTTP 400"
 
 

@@ -15,7 +15,7 @@ import pytest
 
 from clawloops.gateway.journal import Journal
 from clawloops.model.usage import Call, Tokens
-from tests.gateway.conftest import TOKEN
+from tests.gateway.gate import TOKEN
 from tests.upstream import Upstream
 
 

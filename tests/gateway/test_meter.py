@@ -8,9 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clawloops.gateway.meter import BodyMeter, StreamMeter, tokens_of
+from clawloops.gateway.counting import tokens_of
+from clawloops.gateway.endpoints import Usage
+from clawloops.gateway.meter import BodyMeter, StreamMeter
 from clawloops.model.usage import Tokens
-from tests.gateway.shapes import DONE, STREAMS
+from tests.gateway.shapes import DONE, OTHER_BODIES, OTHER_STREAMS, STREAMS
 
 
 def _cut(raw: bytes, places: list[int]) -> list[bytes]:
@@ -41,10 +43,29 @@ def test_every_cutting_hides_the_same_bytes(name: str, places: list[int]) -> Non
     assert len(hidden) <= len(raw)
 
 
+@given(st.sampled_from(sorted(OTHER_STREAMS)), st.lists(st.integers(0, 5000), max_size=40), st.booleans())
+def test_so_it_is_with_every_other_form(name: str, places: list[int], hide: bool) -> None:
+    usage, pieces, tokens = OTHER_STREAMS[name]
+    raw = "".join(pieces).encode("latin-1")
+    meter = StreamMeter(usage, hide_usage=hide)
+    assert _pass(meter, _cut(raw, places)) == raw
+    assert meter.tokens() == tokens
+    assert meter.finished == (not name.endswith("cut"))
+
+
+@pytest.mark.parametrize("name", OTHER_BODIES)
+def test_a_whole_body_of_every_other_form_is_counted(name: str) -> None:
+    usage, raw, tokens = OTHER_BODIES[name]
+    meter = BodyMeter(usage, length=len(raw))
+    assert b"".join(meter.feed(piece) for piece in _cut(raw.encode(), [1, 700_000, 1_500_000])) == raw.encode()
+    assert meter.tokens() == tokens
+
+
 @given(st.lists(st.sampled_from([b"\n", b"\r", b"\r\n", b"data:", b'"usage"', b"{}", b": x", b"data: [DONE]", b"x"])))
 def test_noise_passes_unchanged_however_it_looks(pieces: list[bytes]) -> None:
-    for hide in (False, True):
-        assert _pass(StreamMeter(hide_usage=hide), pieces) == b"".join(pieces)
+    for usage in Usage:
+        for hide in (False, True):
+            assert _pass(StreamMeter(usage, hide_usage=hide), pieces) == b"".join(pieces)
 
 
 @pytest.mark.parametrize(
@@ -87,7 +108,7 @@ def test_usage_that_is_not_a_count_is_nothing() -> None:
         "prompt_tokens_details": [],
         "completion_tokens_details": None,
     }
-    assert tokens_of(odd) == Tokens()
+    assert tokens_of(Usage.CHAT, odd) == Tokens()
 
 
 @given(st.binary(max_size=200), st.integers(0, 300))

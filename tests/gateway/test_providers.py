@@ -13,7 +13,7 @@ from clawloops.errors import BackendRefused, BackendUnavailable
 from clawloops.gateway import providers
 from clawloops.gateway.proxy import upstream_session
 from clawloops.model.provider import Backend, BackendKind
-from tests.gateway.conftest import KEY, target
+from tests.gateway.gate import KEY, target
 from tests.upstream import Script, Upstream
 
 

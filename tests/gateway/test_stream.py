@@ -12,7 +12,7 @@ import pytest
 
 from clawloops.model.provider import BackendKind
 from clawloops.model.usage import Call, Tokens
-from tests.gateway.conftest import KEY, Gateway, open_gateway
+from tests.gateway.gate import KEY, Gateway, open_gateway
 from tests.gateway.shapes import BODIES, STREAMS
 from tests.upstream import Script, Upstream
 
@@ -201,7 +201,7 @@ async def test_only_listed_headers_pass_in_either_direction(gateway: Gateway) ->
     gateway.upstream.scripts["noisy"] = Script(headers=leak)
     gateway.serve_model("noisy")
     body = orjson.dumps({"model": "noisy", "messages": []})
-    sent = {"X-Api-Key": "own", "Cookie": "c=d", "OpenAI-Organization": "mine", "X-Forwarded-For": "1.2.3.4"}
+    sent = {"X-Goog-Api-Key": "own", "Cookie": "c=d", "OpenAI-Organization": "mine", "X-Forwarded-For": "1.2.3.4"}
     async with gateway.session.post(f"{gateway.url}/v1/chat/completions", data=body, headers=sent) as answer:
         names = {name.lower() for name in answer.headers}
     assert names == {"content-type", "content-length", "cache-control", "server", "date"}
