@@ -24,6 +24,7 @@ from clawloops.control.audit import Audit
 from clawloops.control.handover import Handover
 from clawloops.control.hooks import Hooks
 from clawloops.control.invitations import Invitations
+from clawloops.control.keys import Keys
 from clawloops.control.ledger import Ledger
 from clawloops.control.models import BundledParts, Models
 from clawloops.control.rollouts import Rollouts
@@ -31,7 +32,7 @@ from clawloops.control.runtimes import Runtimes
 from clawloops.control.sessions import Sessions
 from clawloops.control.workspaces import Workspaces
 from clawloops.errors import ClawLoopsError, SetupError
-from clawloops.gateway.ingress import gateway_app, runner
+from clawloops.gateway.ingress import gateway_app, members_app, runner
 from clawloops.gateway.journal import Journal
 from clawloops.gateway.proxy import Proxy, upstream_session
 from clawloops.gateway.route import Directory
@@ -188,21 +189,25 @@ async def _build(settings: Settings, stack: AsyncExitStack, stopping: asyncio.Ev
         db, sealer, upstream, directory, audit, bundled=bundled, wake_all=orchestrator.wake_all
     )  # fmt: skip
     ledger = Ledger(db, journal)
+    keys = Keys(db, audit, directory)
 
     async def shut_out(user_id: str) -> None:
+        keys.shut_out(user_id)
         runtime = await runtimes.of_owner(user_id)
         if runtime is not None:
             directory.drop_runtime(runtime.id)
         await runtimes.stop_for(user_id)
 
-    accounts.on_disabled = shut_out
+    accounts.on_disabled, accounts.on_enabled = shut_out, keys.let_in
     await accounts.load()
     await sessions.load()
     await models.load()
+    await keys.load()
 
     def settle(call: Call) -> None:
         journal.append(call)
-        orchestrator.activity.settled(call)
+        if call.runtime_id:
+            orchestrator.activity.settled(call)
 
     proxy = Proxy(
         upstream, litellm_url=bundled.litellm_url, litellm_key=bundled.litellm_key, settle=settle, now_ms=now_ms
@@ -216,6 +221,7 @@ async def _build(settings: Settings, stack: AsyncExitStack, stopping: asyncio.Ev
         runtimes=runtimes,
         models=models,
         ledger=ledger,
+        keys=keys,
         audit=audit,
         board=orchestrator.board,
         waker=orchestrator,
@@ -246,6 +252,7 @@ async def _build(settings: Settings, stack: AsyncExitStack, stopping: asyncio.Ev
     for app, address in (
         (dashboard, settings.listen),
         (auth, settings.auth_listen),
+        (members_app(directory, proxy), settings.models_listen),
         (gateway, f"0.0.0.0:{settings.gateway_port}"),
     ):
         await _listen(stack, app, address)

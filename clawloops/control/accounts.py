@@ -28,6 +28,7 @@ class Accounts:
         self._throttle = Throttle()
         self._users: dict[str, User] = {}
         self.on_disabled: Callable[[str], Awaitable[None]] | None = None  # user id; set by app.py
+        self.on_enabled: Callable[[str], Awaitable[None]] | None = None  # user id; set by app.py
 
     async def load(self) -> None:
         self._users = {user.id: user for user in await users.all(self._db)}
@@ -109,7 +110,7 @@ class Accounts:
         await self._audit.record(session.user_id, "signed out", session.user_id)
 
     async def disable(self, user_id: str, *, by: User) -> None:
-        """Shut a member out now: sessions, workspace sockets and the model token end, the runtime is stopped."""
+        """Shut a member out now: sessions, workspace sockets, keys and the model token end, the runtime is stopped."""
         user = self.get(user_id)
         if user.role is Role.OWNER:
             raise Forbidden("The owner cannot be disabled.")
@@ -120,6 +121,8 @@ class Accounts:
 
     async def enable(self, user_id: str, *, by: User) -> None:
         await self._set_disabled(self.get(user_id), None, by)
+        if self.on_enabled is not None:
+            await self.on_enabled(user_id)
 
     async def _set_disabled(self, user: User, at: int | None, by: User) -> None:
         if not by.role.administers:

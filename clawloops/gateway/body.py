@@ -68,7 +68,8 @@ def rebuild(endpoint: Endpoint, raw: bytes) -> Body:
         raise BadInput(f"The body is not valid JSON: {error}") from error
     if not isinstance(fields, dict):
         raise BadInput("The body must be a JSON object.")
-    fields = {name: value for name, value in fields.items() if name not in endpoint.left_out}
+    if endpoint.left_out:
+        fields = {name: value for name, value in fields.items() if name not in endpoint.left_out}
     if endpoint.usage is Usage.RESPONSES:
         fields = _without_state(fields)
     _refuse_unknown(endpoint, fields)

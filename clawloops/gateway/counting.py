@@ -87,8 +87,10 @@ def _line(event: dict[str, Any]) -> tuple[Told | None, bool]:
     return (event, True) if event.get("done") is True else (None, False)
 
 
+CHAT_WORD = b"\ndata:"
+
 TONGUES: Mapping[Usage, Tongue] = {
-    Usage.CHAT: Tongue((b'"usage"',), b"\ndata:", _chat),
+    Usage.CHAT: Tongue((b'"usage"',), CHAT_WORD, _chat),
     Usage.RESPONSES: Tongue(
         (b'"response.completed"', b'"response.incomplete"', b'"response.failed"'), b'"delta":', _responses
     ),

@@ -1,7 +1,8 @@
-"""The door that runtimes see: a token and an address are checked before a byte of the body is read.
+"""The two doors to the models: a token and where it comes from are checked before a byte of the body is read.
 
-It answers only on addresses of the runtime pool, because a runtime with NET_ADMIN could reach any local address
-(security.md, 3). On loopback it answers `/healthz` and nothing else.
+Runtimes' door answers only on addresses of the runtime pool, because a runtime with NET_ADMIN could reach any local
+address (security.md, 3); on loopback it answers `/healthz` and nothing else. Members' own tools come through Traefik to
+a door on loopback, which knows members' keys and no runtime's token.
 """
 
 from __future__ import annotations
@@ -31,8 +32,16 @@ InUse = Callable[[str], AbstractContextManager[None]]
 def gateway_app(
     directory: Directory, proxy: Proxy, *, pool: ipaddress.IPv4Network, in_use: InUse | None = None
 ) -> web.Application:
-    """The application of the gateway's listener; run it with `runner`. `pool` holds every member network."""
-    ingress = _Ingress(directory, proxy, pool, in_use or (lambda _: nullcontext()))
+    """What runtimes reach on their own networks; run it with `runner`. `pool` holds every member network."""
+    return _app(_ForRuntimes(directory, proxy, pool, in_use or (lambda _: nullcontext())))
+
+
+def members_app(directory: Directory, proxy: Proxy) -> web.Application:
+    """What members' own tools reach on the dashboard's host; run it with `runner`, on loopback behind Traefik."""
+    return _app(_Ingress(directory, proxy))
+
+
+def _app(ingress: _Ingress) -> web.Application:
     app = web.Application(client_max_size=BODY_LIMIT, middlewares=[ingress.guard])
     app.router.add_get("/healthz", _health, allow_head=False)
     app.router.add_get("/v1/models", ingress.models, allow_head=False)
@@ -64,16 +73,15 @@ async def _health(request: web.Request) -> web.Response:
 
 
 class _Ingress:
-    def __init__(self, directory: Directory, proxy: Proxy, pool: ipaddress.IPv4Network, in_use: InUse) -> None:
+    """The door of members' own tools."""
+
+    def __init__(self, directory: Directory, proxy: Proxy) -> None:
         self._directory = directory
         self._proxy = proxy
-        self._pool = pool
-        self._in_use = in_use
-        self._local: dict[str, bool] = {}  # local address -> in the pool; few, since they are the edge's own
 
     @web.middleware
     async def guard(self, request: web.Request, handler: _Handler) -> web.StreamResponse:
-        """Admit by local address; say refusals in the caller's dialect. `Proxy` deals with what fails once it began."""
+        """Say refusals in the caller's dialect. `Proxy` deals with what fails once an answer has begun."""
         try:
             self._admit(request)
             return await handler(request)
@@ -83,20 +91,20 @@ class _Ingress:
             return respond(answers.of_http(error.status), _dialect(request))
 
     async def models(self, request: web.Request) -> web.Response:
-        self._caller(request)
-        return _json(listing.of_all([target.model for target in self._directory.targets()], _dialect(request)))
+        caller = self._caller(request)
+        return _json(listing.of_all([target.model for target in self._directory.targets(caller)], _dialect(request)))
 
     async def model(self, request: web.Request) -> web.Response:
-        self._caller(request)
-        return _json(listing.of_one(self._named(request.match_info["name"]), _dialect(request)))
+        caller = self._caller(request)
+        return _json(listing.of_one(self._named(request.match_info["name"], caller), _dialect(request)))
 
     async def version(self, request: web.Request) -> web.Response:
         self._caller(request)
         return _json({"version": listing.OLLAMA_VERSION})
 
     async def show(self, request: web.Request) -> web.Response:
-        self._caller(request)
-        return _json(listing.shown(self._named(listing.asked(await request.read()))))
+        caller = self._caller(request)
+        return _json(listing.shown(self._named(listing.asked(await request.read()), caller)))
 
     async def call(self, request: web.Request) -> web.StreamResponse:
         caller = self._caller(request)
@@ -105,15 +113,39 @@ class _Ingress:
         if (request.content_length or 0) > BODY_LIMIT:
             raise web.HTTPRequestEntityTooLarge(BODY_LIMIT, request.content_length or 0)
         body = rebuild(ENDPOINTS[request.path], await request.read())
-        target = self._directory.target(body.model)
-        with self._in_use(caller.runtime_id):
-            return await self._proxy.forward(request, caller, target, body)
+        target = self._directory.target(body.model, caller)
+        with self._in_use(caller):
+            return await self._proxy.forward(
+                request, caller, target, body, admitted=lambda: self._directory.admits(caller)
+            )
 
-    def _named(self, name: str) -> Model:
+    def _named(self, name: str, caller: Caller) -> Model:
         try:
-            return self._directory.target(name).model
+            return self._directory.target(name, caller).model
         except Forbidden as error:
             raise NotFound(str(error)) from error
+
+    def _caller(self, request: web.Request) -> Caller:
+        return self._directory.find_key(_credential(request))
+
+    def _admit(self, request: web.Request) -> None:
+        """Raises Forbidden where nobody is answered."""
+
+    def _in_use(self, caller: Caller) -> AbstractContextManager[None]:
+        return nullcontext()
+
+
+class _ForRuntimes(_Ingress):
+    """The door of runtimes."""
+
+    def __init__(self, directory: Directory, proxy: Proxy, pool: ipaddress.IPv4Network, in_use: InUse) -> None:
+        super().__init__(directory, proxy)
+        self._pool = pool
+        self._used = in_use
+        self._local: dict[str, bool] = {}  # local address -> in the pool; few, since they are the edge's own
+
+    def _caller(self, request: web.Request) -> Caller:
+        return self._directory.find(_credential(request), request.remote or "")
 
     def _admit(self, request: web.Request) -> None:
         name = request.transport.get_extra_info("sockname") if request.transport else None
@@ -127,18 +159,22 @@ class _Ingress:
         if not admitted and not (request.path == "/healthz" and _is_loopback(address)):
             raise Forbidden("The model gateway answers only on a workspace's own network.")
 
-    def _caller(self, request: web.Request) -> Caller:
-        """Exactly one credential, the way OpenAI's or Anthropic's tools send it."""
-        given = request.headers.getall(hdrs.AUTHORIZATION, [])
-        keys = request.headers.getall("x-api-key", [])
-        if len(given) + len(keys) != 1:
-            raise NotSignedIn("Send exactly one header 'Authorization: Bearer <token>' or 'x-api-key: <token>'.")
-        if keys:
-            return self._directory.find(keys[0].strip(), request.remote or "")
-        scheme, _, token = given[0].partition(" ")
-        if scheme.lower() != "bearer":
-            raise NotSignedIn("The Authorization header must be 'Bearer <token>'.")
-        return self._directory.find(token.strip(), request.remote or "")
+    def _in_use(self, caller: Caller) -> AbstractContextManager[None]:
+        return self._used(caller.runtime_id)
+
+
+def _credential(request: web.Request) -> str:
+    """The one credential, the way OpenAI's or Anthropic's tools send it. Raises NotSignedIn."""
+    given = request.headers.getall(hdrs.AUTHORIZATION, [])
+    keys = request.headers.getall("x-api-key", [])
+    if len(given) + len(keys) != 1:
+        raise NotSignedIn("Send exactly one header 'Authorization: Bearer <token>' or 'x-api-key: <token>'.")
+    if keys:
+        return keys[0].strip()
+    scheme, _, token = given[0].partition(" ")
+    if scheme.lower() != "bearer":
+        raise NotSignedIn("The Authorization header must be 'Bearer <token>'.")
+    return token.strip()
 
 
 def _dialect(request: web.Request) -> Dialect:

@@ -85,6 +85,7 @@ def _line(call: Call) -> bytes:
             "status": call.status,
             "first_ms": call.first_ms,
             "total_ms": call.total_ms,
+            "key": call.key_id,
         }
     )
     return b"%d %s\n" % (len(text), text)
@@ -108,4 +109,5 @@ def _call(record: dict[str, object]) -> Call:
         status=number("status"),
         first_ms=None if record["first_ms"] is None else number("first_ms"),
         total_ms=number("total_ms"),
+        key_id=str(record.get("key", "")),  # older records have none
     )

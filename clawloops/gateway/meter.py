@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 import orjson
 
-from clawloops.gateway.counting import TONGUES, Told, tokens_of, told_in
+from clawloops.gateway.counting import CHAT_WORD, TONGUES, Told, tokens_of, told_in
 from clawloops.gateway.endpoints import Usage
 from clawloops.model.usage import Tokens
 
@@ -46,6 +46,7 @@ class StreamMeter:
         self.finished = False
         self._usage = usage
         self._tongue = TONGUES[usage]
+        self._marks, self._lines, self._word = self._tongue.marks, self._tongue.lines, self._tongue.word
         self._hide = hide_usage
         self._held = b""
         self._told: Told | None = None
@@ -53,7 +54,7 @@ class StreamMeter:
 
     def feed(self, piece: bytes) -> bytes:
         data = self._held + piece if self._held else piece
-        cut = data.rfind(b"\n") + 1 if self._tongue.lines else _last_boundary(data)
+        cut = data.rfind(b"\n") + 1 if self._lines else _last_boundary(data)
         if cut == 0:
             if len(data) > _MOST:  # not an event that we could read: let it go, so that memory stays bounded
                 self._held = b""
@@ -64,8 +65,9 @@ class StreamMeter:
         whole = data if cut == len(data) else data[:cut]
         if whole.rstrip(b"\r\n").endswith(_END):
             self.finished = True
-        if any(mark in whole for mark in self._tongue.marks):
-            return self._read(whole)
+        for mark in self._marks:
+            if mark in whole:
+                return self._read(whole)
         self._words += self._count(whole)
         return whole
 
@@ -84,11 +86,11 @@ class StreamMeter:
 
     def _count(self, events: bytes) -> int:
         """Words in them; the mark of a line that has nothing before it stands for its own line."""
-        return events.count(self._tongue.word) + events.startswith(b"data:") * (self._usage is Usage.CHAT)
+        return events.count(self._word) + (self._word is CHAT_WORD and events.startswith(b"data:"))
 
     def _read(self, whole: bytes) -> bytes:
         kept, start = [], 0
-        for boundary in (_LINE if self._tongue.lines else _BLANK_LINE).finditer(whole):
+        for boundary in (_LINE if self._lines else _BLANK_LINE).finditer(whole):
             event = whole[start : boundary.end()]
             start = boundary.end()
             if self._keep(event):
@@ -97,9 +99,9 @@ class StreamMeter:
         return b"".join(kept) if self._hide else whole
 
     def _keep(self, event: bytes) -> bool:
-        data = event if self._tongue.lines else _data_of(event)
+        data = event if self._lines else _data_of(event)
         self._words += bool(data) if self._usage is Usage.CHAT else self._count(event)
-        if not any(mark in data for mark in self._tongue.marks):
+        if not any(mark in data for mark in self._marks):
             return True
         try:
             chunk = orjson.loads(data)

@@ -62,11 +62,16 @@ class Proxy:
         self._settle = settle
         self._now_ms = now_ms
 
-    async def forward(self, request: web.Request, caller: Caller, target: Target, body: Body) -> web.StreamResponse:
-        """Make the call and answer `request`. Raises BackendUnavailable without a way to the target, BadInput."""
+    async def forward(
+        self, request: web.Request, caller: Caller, target: Target, body: Body, *, admitted: Callable[[], bool]
+    ) -> web.StreamResponse:
+        """Make the call and answer `request`. Raises BackendUnavailable without a way to the target, BadInput.
+
+        `admitted`: whether the caller still is; asked with each piece of the answer, and once not, it is cut.
+        """
         known = ways(target.backend, target.model.upstream, target.key, body.endpoint, self._litellm)
         ways_there = [way for way in known if way.url not in self._lacking]
-        turn = _Turn(self._settle, self._now_ms(), caller, target, body)
+        turn = _Turn(self._settle, self._now_ms(), caller, target, body, admitted=admitted)
         hidden = tuple(secret for secret in (target.key, self._litellm.key) if secret)
         try:
             return await self._exchange(request, turn, ways_there, hidden)
@@ -141,6 +146,10 @@ class Proxy:
         turn.reply = reply = web.StreamResponse(headers=headers.to_caller(answer.headers, length=not events))
         await _to_caller(reply.prepare(request))
         async for piece in answer.content.iter_any():
+            if not turn.admitted():
+                turn.end(401)
+                _abort(request)
+                return reply
             turn.began()
             passed = _masked(meter.feed(piece), masks)
             if meter.finished:
@@ -170,9 +179,19 @@ async def _to_caller(writing: Awaitable[object]) -> None:
 class _Turn:
     """The books of one call."""
 
-    def __init__(self, settle: Callable[[Call], None], at: int, caller: Caller, target: Target, body: Body) -> None:
+    def __init__(
+        self,
+        settle: Callable[[Call], None],
+        at: int,
+        caller: Caller,
+        target: Target,
+        body: Body,
+        *,
+        admitted: Callable[[], bool],
+    ) -> None:
         self.target = target
         self.body = body
+        self.admitted = admitted
         self.meter: Meter | None = None
         self.reply: web.StreamResponse | None = None  # once its header is on the way
         self._settle = settle
@@ -202,6 +221,7 @@ class _Turn:
                 status=status,
                 first_ms=self._first_ms,
                 total_ms=self._elapsed(),
+                key_id=self._caller.key_id,
             )
         )
         self._ended = True

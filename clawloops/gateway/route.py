@@ -6,17 +6,26 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 
+from clawloops.clock import now_ms
 from clawloops.errors import Forbidden, NotSignedIn
+from clawloops.model.key import ApiKey
 from clawloops.model.provider import Target
 
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """A runtime that has proved itself by its token and its address."""
+    """A runtime that has proved itself by its token and its address, or a member's own tool, by one of their keys."""
 
-    runtime_id: str
     user_id: str
-    address: str  # IPv4 address on the runtime's own network
+    token_hash: bytes
+    runtime_id: str = ""
+    address: str = ""  # a runtime's: IPv4 address on its own network
+    key_id: str = ""
+    models: frozenset[str] = frozenset()  # public names that it may use; empty: every one
+    expires_at: int = 0  # Unix ms; 0: never
+
+    def may_use(self, name: str) -> bool:
+        return not self.models or name in self.models
 
 
 def _ignore(runtime_id: str, peer: str) -> None:
@@ -31,6 +40,7 @@ class Directory:
         self._on_refused = on_refused
         self._callers: dict[bytes, Caller] = {}  # by SHA-256 of the token
         self._hashes: dict[str, bytes] = {}  # runtime id -> SHA-256 of its one valid token
+        self._keys: dict[bytes, Caller] = {}  # by SHA-256 of the key
         self._targets: dict[str, Target] = {}
 
     def set_models(self, targets: Sequence[Target]) -> None:
@@ -40,7 +50,7 @@ class Directory:
     def set_runtime(self, token_hash: bytes, *, runtime_id: str, user_id: str, address: str) -> None:
         """Admit the token with this SHA-256 from `address` (IPv4); the runtime's earlier token ends here."""
         self.drop_runtime(runtime_id)
-        self._callers[token_hash] = Caller(runtime_id, user_id, address)
+        self._callers[token_hash] = Caller(user_id, token_hash, runtime_id=runtime_id, address=address)
         self._hashes[runtime_id] = token_hash
 
     def drop_runtime(self, runtime_id: str) -> None:
@@ -49,9 +59,32 @@ class Directory:
         if token_hash is not None:
             self._callers.pop(token_hash, None)
 
+    def set_key(self, key: ApiKey) -> None:
+        """Admit a member's key, from wherever its holder reaches the dashboard's host."""
+        self._keys[key.token_hash] = Caller(
+            key.user_id, key.token_hash, key_id=key.id, models=key.models, expires_at=key.expires_at
+        )
+
+    def drop_key(self, key_id: str) -> None:
+        self._keys = {each: caller for each, caller in self._keys.items() if caller.key_id != key_id}
+
+    def drop_keys_of(self, user_id: str) -> None:
+        self._keys = {each: caller for each, caller in self._keys.items() if caller.user_id != user_id}
+
+    def admits(self, caller: Caller) -> bool:
+        """Whether what it proved itself by is still good: a revoked one ends in mid-answer."""
+        return (self._keys if caller.key_id else self._callers).get(caller.token_hash) == caller
+
+    def find_key(self, token: str) -> Caller:
+        """The member's tool behind this key. Raises NotSignedIn."""
+        caller = self._keys.get(_hash(token))
+        if caller is None or 0 < caller.expires_at <= now_ms():
+            raise NotSignedIn("This key is not valid (any more). Make a new one on the dashboard, under Keys.")
+        return caller
+
     def find(self, token: str, peer: str) -> Caller:
-        """The caller behind `token`. Raises NotSignedIn when it is unknown, or comes from another address (told)."""
-        caller = self._callers.get(sha256(token.encode("utf-8", "surrogateescape")).digest())
+        """The runtime behind `token`. Raises NotSignedIn when it is unknown, or comes from another address (told)."""
+        caller = self._callers.get(_hash(token))
         if caller is None:
             raise NotSignedIn(
                 "This model token is not valid (any more). Restart the workspace: it then gets a new one."
@@ -61,14 +94,19 @@ class Directory:
             raise NotSignedIn("This model token is not valid from here.")
         return caller
 
-    def target(self, name: str) -> Target:
-        """Where the public name `name` leads, matched exactly. Raises Forbidden."""
+    def target(self, name: str, caller: Caller) -> Target:
+        """Where the public name `name` leads, matched exactly, if this caller may use it. Raises Forbidden."""
         target = self._targets.get(name)
-        if target is None:
+        if target is None or not caller.may_use(name):
             raise Forbidden(
                 f"There is no model {name[:100]!r} for you. GET /v1/models lists the names; ask your admin."
             )
         return target
 
-    def targets(self) -> list[Target]:
-        return list(self._targets.values())
+    def targets(self, caller: Caller | None = None) -> list[Target]:
+        """All of them, or those that this caller may use."""
+        return [each for each in self._targets.values() if caller is None or caller.may_use(each.model.name)]
+
+
+def _hash(token: str) -> bytes:
+    return sha256(token.encode("utf-8", "surrogateescape")).digest()

@@ -20,13 +20,14 @@ class Call:
     id: str  # 32 hex, made at admission; settling twice counts once
     at: int  # Unix ms at which it was admitted
     user_id: str
-    runtime_id: str
+    runtime_id: str  # "" where a member's own tool called
     model: str  # public name
     backend_id: str
     tokens: Tokens
     status: int  # HTTP status given to the caller; 499 when the caller left
     first_ms: int | None  # time to the first byte of the answer, ms
     total_ms: int
+    key_id: str = ""  # of the member's key that was used; "" for a runtime's token
 
 
 @dataclass(frozen=True, slots=True)

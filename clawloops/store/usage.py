@@ -11,10 +11,10 @@ from clawloops.store.db import Database, Row
 
 _COLUMNS = (
     "id, at, user_id, runtime_id, model, backend_id, input_tokens, output_tokens, cached_tokens, reasoning_tokens, "
-    "status, first_ms, total_ms"
+    "status, first_ms, total_ms, key_id"
 )
-_WIDTH = 13
-_CHUNK = 64  # rows of one INSERT; 832 values, where SQLite takes 32766 and PostgreSQL 65535
+_WIDTH = 14
+_CHUNK = 64  # rows of one INSERT; 896 values, where SQLite takes 32766 and PostgreSQL 65535
 _SUMS = """count(*) AS calls,
     CAST(COALESCE(sum(input_tokens), 0) AS BIGINT) AS input, CAST(COALESCE(sum(output_tokens), 0) AS BIGINT) AS output,
     CAST(COALESCE(sum(cached_tokens), 0) AS BIGINT) AS cached,
@@ -26,7 +26,7 @@ def _values(call: Call) -> list[Any]:
     return [
         *(call.id, call.at, call.user_id, call.runtime_id, call.model, call.backend_id),
         *(tokens.input, tokens.output, tokens.cached, tokens.reasoning),
-        *(call.status, call.first_ms, call.total_ms),
+        *(call.status, call.first_ms, call.total_ms, call.key_id),
     ]
 
 
@@ -74,3 +74,24 @@ async def totals_by_user(db: Database, since: int, until: int) -> dict[str, Tota
         until,
     )
     return {row["user_id"]: _total(row) for row in rows}
+
+
+async def totals_by_key(db: Database, user_id: str, since: int) -> dict[str, Total]:
+    """One user's sums by key id over calls admitted since then, Unix ms; keys without a call are left out."""
+    rows = await db.fetch(
+        f"SELECT key_id, {_SUMS} FROM usage WHERE user_id = $1 AND at >= $2 AND key_id <> '' GROUP BY key_id",
+        user_id,
+        since,
+    )
+    return {row["key_id"]: _total(row) for row in rows}
+
+
+async def last_by_key(db: Database, key_ids: Sequence[str]) -> dict[str, int]:
+    """When (Unix ms) each of these keys was used last; those that never were are left out."""
+    found: dict[str, int] = {}
+    for key_id in key_ids:  # each is one step into an index; a GROUP BY would read every call
+        query = "SELECT at FROM usage WHERE key_id = $1 AND key_id <> '' ORDER BY at DESC LIMIT 1"
+        row = await db.fetchrow(query, key_id)
+        if row is not None:
+            found[key_id] = int(row["at"])
+    return found

@@ -15,6 +15,7 @@ from clawloops.control.accounts import Accounts
 from clawloops.control.audit import Audit
 from clawloops.control.handover import Handover
 from clawloops.control.invitations import Invitations
+from clawloops.control.keys import Keys
 from clawloops.control.ledger import Ledger
 from clawloops.control.models import Models
 from clawloops.control.rollouts import Rollouts
@@ -103,6 +104,7 @@ HANDOVER: web.AppKey[Handover] = web.AppKey("handover", Handover)
 RUNTIMES: web.AppKey[Runtimes] = web.AppKey("runtimes", Runtimes)
 MODELS: web.AppKey[Models] = web.AppKey("models", Models)
 LEDGER: web.AppKey[Ledger] = web.AppKey("ledger", Ledger)
+KEYS: web.AppKey[Keys] = web.AppKey("keys", Keys)
 AUDIT: web.AppKey[Audit] = web.AppKey("audit", Audit)
 BOARD: web.AppKey[Board] = web.AppKey("board", Board)
 WAKER: web.AppKey[Waker] = web.AppKey("waker", Waker)

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import jinja2
 from aiohttp import web
-from multidict import MultiDict
+from multidict import MultiDict, MultiMapping
 
 from clawloops.clock import now_ms
 from clawloops.errors import BadInput, ClawLoopsError
@@ -28,12 +27,16 @@ SECRET_FIELDS = frozenset({"password", "key", "csrf"})
 class Form:
     """What was sent last and why it was refused, for the page that shows the form again. Empty on a first visit."""
 
-    def __init__(self, sent: Mapping[str, str], refused: ClawLoopsError | None) -> None:
+    def __init__(self, sent: MultiMapping[str], refused: ClawLoopsError | None) -> None:
         self._sent = sent
         self.refused = refused
 
     def value(self, name: str, default: str = "") -> str:
         return default if name in SECRET_FIELDS else self._sent.get(name, default)
+
+    def holds(self, name: str, value: str) -> bool:
+        """Whether a box of this name and value was ticked."""
+        return value in self._sent.getall(name, [])
 
     def error(self, name: str) -> str:
         """The message that belongs beside this field, or ""."""

@@ -15,6 +15,7 @@ from clawloops.control.audit import Audit
 from clawloops.control.handover import Handover
 from clawloops.control.hooks import Hooks
 from clawloops.control.invitations import Invitations
+from clawloops.control.keys import Keys
 from clawloops.control.ledger import Ledger
 from clawloops.control.models import Models
 from clawloops.control.rollouts import Rollouts
@@ -42,6 +43,7 @@ from clawloops.web import (
     webhook,
     workspace,
 )
+from clawloops.web import keys as own_tools
 from clawloops.web.context import REFUSED, USER, Host, Site, Waker
 from clawloops.web.errors import status_of
 from clawloops.web.pages import TEMPLATES, load_templates
@@ -108,6 +110,9 @@ DASHBOARD = (
     Route("POST", "/workspace/files/import", shelf.bring, For.MEMBER, again=shelf.show),
     Route("POST", "/workspace/files/jobs/{job}/cancel", shelf.cancel, For.MEMBER),
     Route("GET", "/handover", handover.give, For.MEMBER),
+    Route("GET", "/keys", own_tools.show, For.MEMBER),
+    Route("POST", "/keys", own_tools.make, For.MEMBER, again=own_tools.show),
+    Route("POST", "/keys/{id}/revoke", own_tools.revoke, For.MEMBER),
     Route("GET", "/models", models.show, For.ADMIN),
     Route("POST", "/models", models.add, For.ADMIN, again=models.show),
     Route("POST", "/models/backends/{id}/remove", models.remove, For.ADMIN),
@@ -157,6 +162,7 @@ def dashboard_app(
     runtimes: Runtimes,
     models: Models,
     ledger: Ledger,
+    keys: Keys,
     audit: Audit,
     board: Board,
     waker: Waker,
@@ -180,6 +186,7 @@ def dashboard_app(
         app[context.RUNTIMES] = runtimes
         app[context.MODELS] = models
         app[context.LEDGER] = ledger
+        app[context.KEYS] = keys
         app[context.AUDIT] = audit
         app[context.HOST] = host
         app[context.WORKSPACES] = workspaces

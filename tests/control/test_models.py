@@ -14,7 +14,7 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 
 from clawloops.control.models import BundledParts, Models
 from clawloops.errors import BadInput, Forbidden, SealBroken
-from clawloops.gateway.route import Directory
+from clawloops.gateway.route import Caller, Directory
 from clawloops.model.account import User
 from clawloops.model.provider import BackendKind
 from clawloops.store.seal import Sealer
@@ -86,7 +86,7 @@ async def shelf(house: House) -> AsyncIterator[Shelf]:
 
 async def test_a_backend_is_tried_sealed_and_open_to_the_gateway(shelf: Shelf) -> None:
     await shelf.add("tiny", f"key-{KEY}")
-    target = shelf.directory.target("tiny")
+    target = shelf.directory.target("tiny", Caller("u-ada", bytes(32)))
     assert (target.key, target.model.is_default, target.backend.url) == (KEY, True, shelf.address)
     assert shelf.woken
     assert any(seen.authorization == f"Bearer {KEY}" for seen in shelf.upstream.seen)

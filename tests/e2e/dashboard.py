@@ -74,6 +74,22 @@ class Dashboard:
         row = self.page.get_by_role("listitem").filter(has_text=name)
         expect(row.get_by_text("default", exact=True)).to_be_visible()
 
+    # --- keys
+
+    def make_key(self, name: str) -> str:
+        """A new key, which the page shows once."""
+        self.visit("/keys")
+        self.page.get_by_label("What for").fill(name)
+        self.page.get_by_role("button", name="Make a key").click()
+        return self.page.get_by_role("textbox", name="Your new key").input_value()
+
+    def recipe(self, tool: str) -> str:
+        """What the page says to write for a tool."""
+        shown = self.kind(tool)
+        if shown.get_attribute("open") is None:
+            shown.locator("summary").click()
+        return shown.locator("pre").inner_text()
+
     # --- members
 
     def invite(self, note: str) -> str:

@@ -55,6 +55,7 @@ class Story:
             "opened": self._open,
             "chatted": self._chat,
             "chatted through LiteLLM": self._chat_through_litellm,
+            "made a key": self._make_key,
         }
 
     def reach(self, last: str) -> object:
@@ -102,6 +103,11 @@ class Story:
 
     @cached_property
     def member(self) -> Dashboard:
+        return Dashboard(person(self.browser).new_page(), self.appliance.origin)
+
+    @cached_property
+    def second(self) -> Dashboard:
+        """The member's dashboard in another browser, so that the chat stays open in the first."""
         return Dashboard(person(self.browser).new_page(), self.appliance.origin)
 
     @cached_property
@@ -221,3 +227,9 @@ class Story:
         self.figures["send to first token, LiteLLM, s"] = answer.first_ms / 1000
         self.picture(self.member.page, "answer-through-litellm")
         return answer
+
+    def _make_key(self) -> str:
+        self.second.sign_in(MEMBER)
+        key = self.second.make_key("laptop")
+        self.picture(self.second.page, "key-made")
+        return key

@@ -242,6 +242,7 @@ class Program:
             "CLAWLOOPS_DATABASE_URL": url,
             "CLAWLOOPS_LISTEN": f"127.0.0.1:{self.port}",
             "CLAWLOOPS_AUTH_LISTEN": f"127.0.0.1:{free_port()}",
+            "CLAWLOOPS_MODELS_LISTEN": f"127.0.0.1:{free_port()}",
             "CLAWLOOPS_GATEWAY_PORT": str(free_port()),
         }
         with self.log.open("wb") as log:

@@ -24,6 +24,7 @@ BROKEN = Migration(2, "0002_broken.sql", "CREATE TABLE two (n BIGINT);\nINSERT I
 RELEASED = {
     1: "e969c1b66ef06627f1ced027a3760aef8552b44fc1860cd5fcc972c50c94f150",
     2: "3d7a78ead56f30b0bd3456a908e55fe58337d1d0fff8d1391d1b7376a24488af",
+    3: "39637d0712009a24104e1c05f1b66a0ccbb0b5fa9a579ba0a89315ee93dc9c52",
 }
 
 

@@ -21,6 +21,7 @@ from clawloops.control.audit import Audit
 from clawloops.control.handover import Handover
 from clawloops.control.hooks import Hooks
 from clawloops.control.invitations import Invitations
+from clawloops.control.keys import Keys
 from clawloops.control.ledger import Ledger
 from clawloops.control.models import BundledParts, Models
 from clawloops.control.rollouts import Rollouts
@@ -71,6 +72,7 @@ class Box:
     rollouts: Rollouts
     models: Models
     ledger: Ledger
+    keys: Keys
     audit: Audit
     board: Board
     journal: Journal
@@ -96,7 +98,8 @@ class Box:
         """Serve the public listener."""
         app = dashboard_app(
             site=self.site, accounts=self.accounts, invitations=self.invitations, sessions=self.sessions,
-            handover=self.handover, runtimes=self.runtimes, models=self.models, ledger=self.ledger, audit=self.audit,
+            handover=self.handover, runtimes=self.runtimes, models=self.models, ledger=self.ledger,
+            keys=self.keys, audit=self.audit,
             board=self.board, waker=self, activity=self.activity, hooks=self.hooks, host=self,
             workspaces=self.workspaces, rollouts=self.rollouts, runtime_port=self.runtime_port,
         )  # fmt: skip
@@ -198,7 +201,8 @@ async def opened_box(folder: Path) -> AsyncIterator[Box]:
                 db, audit, runtimes, Engine(), install_id="0" * 8, data=str(folder), wake=woken.append
             ),
             invitations=Invitations(db, accounts, audit, origin=site.origin), handover=Handover(sessions),
-            models=models, ledger=Ledger(db, journal), audit=audit, journal=journal, directory=directory, http=http,
+            models=models, ledger=Ledger(db, journal), keys=Keys(db, audit, directory),
+            audit=audit, journal=journal, directory=directory, http=http,
             auth_port=auth_port, runtime_port=runtime_port, woken=woken,
         )  # fmt: skip
         auth = auth_app(

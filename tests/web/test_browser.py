@@ -106,6 +106,16 @@ async def with_people(box: Box, owner: User) -> None:
     await box.invitations.invite(role=Role.MEMBER, note="Ken, design team", by=owner)
 
 
+async def with_keys(box: Box, owner: User) -> None:
+    await box.keys.make(name="Claude Code on the laptop", models=[], days=90, by=owner)
+    await box.keys.make(name="CI", models=["qwen3:8b", "llama3.3:70b"], days=0, by=owner)
+    for use in await box.keys.of(owner, since=0):
+        if use.key.name == "CI":
+            counted = Tokens(1_204_331, 88_120)
+            box.journal.append(Call("e" * 32, now_ms(), owner.id, "", "qwen3:8b", "b1", counted, 200, 5, 9, use.key.id))
+    await box.ledger.fold()
+
+
 WHY_AWAKE = "A model is answering; it sleeps after 15 minutes without use."
 WHY_ASLEEP = "It was paused because nobody used it for 15 minutes."
 
@@ -188,6 +198,9 @@ async def test_every_page_is_drawn_in_light_and_dark_on_desktop_and_phone(
     await draw("05-models", "/models", prepare="document.querySelectorAll('details.kind')[2].open = true")
     await with_people(box, olga)
     await draw("06-members", "/members")
+    await draw("06-keys-none", "/keys")
+    await with_keys(box, olga)
+    await draw("06-keys", "/keys", prepare="for (const each of document.querySelectorAll('details')) each.open = true")
     runtime = await box.workspace(olga, Phase.NETWORK)
     await draw("07-home-starting", "/")
     steps = ((Phase.NETWORK, 412), (Phase.CONTAINER, 780))
