@@ -12,6 +12,7 @@ from clawloops.model.runtime import Runtime
 from clawloops.model.workspace import Hold, Job, Task
 from clawloops.orchestrator import copies
 from clawloops.orchestrator.execute import Hands
+from clawloops.store import jobs as job_rows
 
 log = logging.getLogger(__name__)
 
@@ -43,7 +44,9 @@ class Beside:
 
     async def _copy(self, job: Job, desired: Runtime) -> None:
         try:
-            await copies.perform(self._hands, job, desired)
+            now = await job_rows.get(self._hands.db, job.id)
+            if now is not None and not now.ended_at:  # the keeper may have read it before the last copy ended
+                await copies.perform(self._hands, now, desired)
         except (Unavailable, EngineRefused, Conflict, OSError) as error:
             log.warning("runtime %s: %s is tried again: %s", desired.id, job.task, error)
             await asyncio.sleep(AGAIN_S)
