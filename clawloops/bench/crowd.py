@@ -13,7 +13,7 @@ import aiohttp
 from clawloops.bench.report import Figure, spread
 from clawloops.bench.served import Served, serving
 from clawloops.bench.stage import Stage
-from clawloops.bench.visitor import Member, members, wish
+from clawloops.bench.visitor import Member, members, settle, wish
 from clawloops.model.runtime import Phase, Want
 
 FEW = 20
@@ -33,6 +33,7 @@ class Mark:
 
 async def crowd(stage: Stage, http: aiohttp.ClientSession, image: str, *, many: int, idle_s: float) -> list[Figure]:
     few = min(FEW, many)
+    await settle(stage)
     crew = await members(stage, few, Want.RUNNING)
     environment = stage.settings(image=image, **_STARTS)
     async with serving(stage, environment, http) as served:

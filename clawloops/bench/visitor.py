@@ -97,6 +97,13 @@ async def asleep(stage: Stage, those: Sequence[Member], sleep: Sleep) -> None:
                 await rows.put(db, replace(row, want=Want.RUNNING, sleep=sleep, sleep_why="It was benchmarked."))
 
 
+async def settle(stage: Stage) -> None:
+    """Those of earlier parts are stopped and keep their image: their sleep and upgrades are no part of the next."""
+    async with _database(stage) as db:
+        for each in await rows.all(db):
+            await rows.put(db, replace(each, want=Want.STOPPED, sleep=Sleep.AWAKE, pin=each.image))
+
+
 def _runtimes(stage: Stage, db: Database) -> Runtimes:
     return Runtimes(db, Audit(db), pool=stage.pool, wake=lambda _: None)
 
