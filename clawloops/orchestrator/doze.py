@@ -37,6 +37,10 @@ class Doze:
         """OpenClaw was asked for its agreement, or goes on after a pause: it may refuse new work until it is told."""
         self._closed_until = steady_ms() + LEASE_MS
 
+    def is_new(self) -> None:
+        """It boots: an OpenClaw that was asked nothing yet is open, and is not disturbed in its first moments."""
+        self._closed_until = 0
+
     async def open(self, address: str) -> None:
         """Let it take new work again; costs nothing where it is known to do so. What fails ends with the lease."""
         if steady_ms() < self._closed_until and await self._control.resume(address):

@@ -245,6 +245,7 @@ class Keeper:
         match step:
             case Start(container):
                 self._run.ours_up = container
+                self._doze.is_new()
             case Stop(container):
                 self._run.ours_up, self._run.sigterm[container] = None, steady_ms()
             case Unpause():
