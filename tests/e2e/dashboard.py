@@ -7,6 +7,7 @@ import time
 from dataclasses import dataclass
 
 from playwright.sync_api import Error, Locator, Page, expect
+from playwright.sync_api import TimeoutError as TooLate
 
 _STAGES = """() => [...document.querySelectorAll("#stages li")]
   .map(li => li.className.split(" ")[0] + ":" + li.querySelector("strong").innerText).join(" ")"""
@@ -140,13 +141,19 @@ class Dashboard:
         self.page.get_by_role("button", name="Start", exact=True).click()
 
     def start_and_wait(self, limit_s: float) -> None:
-        """Until it is ready, whether it slept, was stopped or runs already."""
+        """Until it is ready, whether it slept, was stopped or runs already.
+
+        What just ended may still be followed by a start of its own, which takes the button away while it is pressed.
+        """
         self.visit("/workspace")
-        for name in ("Start", "Wake"):
-            button = self.page.get_by_role("button", name=name, exact=True)
-            if button.count():
-                button.click()
-                break
+        button = self.page.get_by_role("button", name=re.compile("^(Start|Wake)$"))
+        ready = self.page.locator("#workspace-state").and_(self.page.get_by_text("Ready", exact=True))
+        expect(button.or_(ready)).to_be_visible(timeout=limit_s * 1000)
+        if button.is_visible():
+            try:
+                button.click(timeout=5000)
+            except TooLate:
+                expect(ready).to_be_visible(timeout=limit_s * 1000)
         self.visit("/")
         self.expect_state("Ready", limit_s)
 
