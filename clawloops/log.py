@@ -6,6 +6,8 @@ import logging
 import sys
 from contextvars import ContextVar
 
+from aiohttp import ClientConnectionResetError, http_exceptions, web
+
 request_id: ContextVar[str] = ContextVar("request_id", default="-")
 
 
@@ -38,6 +40,16 @@ class Redactor(logging.Filter):
         return True
 
 
+def is_ours(record: logging.LogRecord) -> bool:
+    """Whether what aiohttp's server reports is a fault of ours, and no malformed request or a sender who left.
+
+    Those are answered 400, or by nobody; with a traceback for each, hostile code would drown the log in them.
+    """
+    error = record.exc_info[1] if record.exc_info else None
+    senders = (http_exceptions.HttpProcessingError, web.RequestPayloadError, ClientConnectionResetError)
+    return not isinstance(error, senders) or logging.getLogger(record.name).isEnabledFor(logging.DEBUG)
+
+
 redactor = Redactor()
 
 
@@ -50,3 +62,4 @@ def configure(level: str) -> None:
     logging.getLogger("docker").setLevel(logging.WARNING)
     logging.getLogger("urllib3").setLevel(logging.WARNING)
     logging.getLogger("aiohttp.access").setLevel(logging.WARNING)
+    logging.getLogger("aiohttp.server").addFilter(is_ours)

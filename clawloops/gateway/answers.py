@@ -75,6 +75,9 @@ def of_http(status: int) -> Refusal:
     match status:
         case 413:
             return Refusal(413, "The request is larger than 20 MB; send less.", "invalid_request_error", "too_large")
+        case 408:
+            text = "The body did not come to its end in time. Send the call again, or send less."
+            return Refusal(408, text, "invalid_request_error", "too_slow")
         case 404 | 405:
             return Refusal(status, "There is no such call here.", "invalid_request_error", "unknown_url")
         case _:

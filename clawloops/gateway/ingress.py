@@ -7,6 +7,7 @@ a door on loopback, which knows members' keys and no runtime's token.
 
 from __future__ import annotations
 
+import asyncio
 import ipaddress
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractContextManager, nullcontext
@@ -22,6 +23,7 @@ from clawloops.gateway.route import Caller, Directory
 from clawloops.model.provider import Model
 
 BODY_LIMIT = 20 * 1024 * 1024  # bytes
+BODY_WITHIN_S = 120.0  # from the end of the header to the end of the body; 20 MiB at 1.4 Mbit/s
 _Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
@@ -64,6 +66,7 @@ def runner(app: web.Application, *, shutdown_timeout_s: float = 5) -> web.AppRun
         handler_cancellation=True,
         access_log=None,
         keepalive_timeout=75,
+        auto_decompress=False,  # a packed body is refused; before that, it is not to be unpacked either
         shutdown_timeout=shutdown_timeout_s,
     )
 
@@ -104,15 +107,11 @@ class _Ingress:
 
     async def show(self, request: web.Request) -> web.Response:
         caller = self._caller(request)
-        return _json(listing.shown(self._named(listing.asked(await request.read()), caller)))
+        return _json(listing.shown(self._named(listing.asked(await _body_of(request)), caller)))
 
     async def call(self, request: web.Request) -> web.StreamResponse:
         caller = self._caller(request)
-        if request.headers.get(hdrs.CONTENT_ENCODING, "identity") != "identity":
-            raise BadInput("Send the body unpacked, without Content-Encoding.")
-        if (request.content_length or 0) > BODY_LIMIT:
-            raise web.HTTPRequestEntityTooLarge(BODY_LIMIT, request.content_length or 0)
-        body = rebuild(ENDPOINTS[request.path], await request.read())
+        body = rebuild(ENDPOINTS[request.path], await _body_of(request))
         target = self._directory.target(body.model, caller)
         with self._in_use(caller):
             return await self._proxy.forward(
@@ -161,6 +160,24 @@ class _ForRuntimes(_Ingress):
 
     def _in_use(self, caller: Caller) -> AbstractContextManager[None]:
         return self._used(caller.runtime_id)
+
+
+async def _body_of(request: web.Request) -> bytes:
+    """The whole body. Raises BadInput when it is packed or breaks off, HTTPException when it is too large or too slow.
+
+    aiohttp itself waits for ever, also behind a malformed chunk, of which it does not tell a handler that is reading.
+    """
+    if request.headers.get(hdrs.CONTENT_ENCODING, "identity") != "identity":
+        raise BadInput("Send the body unpacked, without Content-Encoding.")
+    if (request.content_length or 0) > BODY_LIMIT:
+        raise web.HTTPRequestEntityTooLarge(BODY_LIMIT, request.content_length or 0)
+    try:
+        async with asyncio.timeout(BODY_WITHIN_S):
+            return await request.read()
+    except TimeoutError as error:
+        raise web.HTTPRequestTimeout from error
+    except web.RequestPayloadError as error:
+        raise BadInput("The body broke off, or is not framed as HTTP/1.1 wants it. Send the call again.") from error
 
 
 def _credential(request: web.Request) -> str:

@@ -97,10 +97,10 @@ class Proxy:
             return await self._stream(request, turn, answer, hidden)
         except BadInput as error:  # nested too deeply to be written
             return turn.refuse(answers.of_error(error))
-        except _CallerLeft:
+        except _CallerLeft as error:
             turn.end(499)
             _abort(request)
-            raise
+            return error.reply
         except _BROKEN as error:
             _log.warning("backend %r broke off: %s", name, answers.scrub(repr(error), hidden))
             if turn.reply is None:
@@ -144,7 +144,7 @@ class Proxy:
         )
         masks = [secret.encode() for secret in hidden] if events else []
         turn.reply = reply = web.StreamResponse(headers=headers.to_caller(answer.headers, length=not events))
-        await _to_caller(reply.prepare(request))
+        await _to_caller(reply, reply.prepare(request))
         async for piece in answer.content.iter_any():
             if not turn.admitted():
                 turn.end(401)
@@ -155,25 +155,29 @@ class Proxy:
             if meter.finished:
                 turn.end(200)
             if passed:
-                await _to_caller(reply.write(passed))
+                await _to_caller(reply, reply.write(passed))
         if events and not meter.finished and not headers.ends_by_itself(answer.headers):
             raise aiohttp.ClientPayloadError("the stream ended without its end mark")
         turn.end(200)
         if rest := _masked(meter.rest(), masks):
-            await _to_caller(reply.write(rest))
-        await _to_caller(reply.write_eof())
+            await _to_caller(reply, reply.write(rest))
+        await _to_caller(reply, reply.write_eof())
         return reply
 
 
 class _CallerLeft(ConnectionAbortedError):
     """The caller's connection is closed. A class of its own, because aiohttp has one class for both sides."""
 
+    def __init__(self, reply: web.StreamResponse) -> None:
+        super().__init__("the caller left")
+        self.reply = reply
 
-async def _to_caller(writing: Awaitable[object]) -> None:
+
+async def _to_caller(reply: web.StreamResponse, writing: Awaitable[object]) -> None:
     try:
         await writing
     except ConnectionResetError as error:
-        raise _CallerLeft from error
+        raise _CallerLeft(reply) from error
 
 
 class _Turn:

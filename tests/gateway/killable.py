@@ -7,6 +7,7 @@ import sys
 from hashlib import sha256
 from pathlib import Path
 
+from clawloops import log
 from clawloops.clock import now_ms
 from clawloops.gateway.ingress import gateway_app
 from clawloops.gateway.journal import Journal
@@ -15,13 +16,19 @@ from clawloops.gateway.route import Directory
 from tests.gateway.gate import LOOPBACK, TOKEN, listening, target
 from tests.upstream import Upstream
 
+TOKEN_OF_BOB = "runtime-token-of-bob"
+ADDRESS_OF_BOB = "127.0.0.2"
+
 
 async def main(upstream_url: str, journal: Journal) -> None:
     server = Upstream()
     server.url = upstream_url
     directory = Directory()
-    directory.set_models([target("small", server)])
-    directory.set_runtime(sha256(TOKEN.encode()).digest(), runtime_id="r-ada", user_id="u-ada", address="127.0.0.1")
+    directory.set_models([target(name, server) for name in ("small", "ada", "bob")])
+    for token, name, address in ((TOKEN, "ada", "127.0.0.1"), (TOKEN_OF_BOB, "bob", ADDRESS_OF_BOB)):
+        directory.set_runtime(
+            sha256(token.encode()).digest(), runtime_id=f"r-{name}", user_id=f"u-{name}", address=address
+        )
     async with upstream_session() as session:
         proxy = Proxy(session, litellm_url="", litellm_key="", settle=journal.append, now_ms=now_ms)
         async with listening(gateway_app(directory, proxy, pool=LOOPBACK)) as url:
@@ -30,4 +37,5 @@ async def main(upstream_url: str, journal: Journal) -> None:
 
 
 if __name__ == "__main__":
+    log.configure("info")
     asyncio.run(main(sys.argv[1], Journal(Path(sys.argv[2]))))

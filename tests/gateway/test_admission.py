@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
+import zlib
 from hashlib import sha256
 from typing import Any
 
@@ -11,6 +12,7 @@ import aiohttp
 import orjson
 import pytest
 
+from clawloops.gateway import ingress
 from tests.gateway.gate import KEY, TOKEN, Gateway, open_gateway
 from tests.upstream import Upstream
 
@@ -221,3 +223,32 @@ async def test_the_runtimes_own_token_never_goes_on(served: Gateway) -> None:
     seen = served.upstream.seen[0]
     assert seen.authorization == f"Bearer {KEY}"
     assert TOKEN not in repr(seen)
+
+
+@pytest.mark.parametrize(
+    ("framing", "piece"),
+    [(b"Content-Length: 100", b'{"model":'), (b"Transfer-Encoding: chunked", b"zz\r\n"), (b"Content-Length: 9", b"")],
+)
+async def test_a_body_that_does_not_come_to_its_end_is_waited_for_no_longer(
+    served: Gateway, monkeypatch: pytest.MonkeyPatch, framing: bytes, piece: bytes
+) -> None:
+    monkeypatch.setattr(ingress, "BODY_WITHIN_S", 0.2)
+    reader, writer = await asyncio.open_connection("127.0.0.1", int(served.url.rpartition(":")[2]))
+    header = b"POST /v1/chat/completions HTTP/1.1\r\nHost: box\r\nAuthorization: Bearer " + TOKEN.encode()
+    writer.write(header + b"\r\n" + framing + b"\r\n\r\n")
+    await asyncio.sleep(0.05)  # the call is being read before the piece comes
+    writer.write(piece)
+    answer = await asyncio.wait_for(reader.read(4096), 5)
+    assert answer.startswith(b"HTTP/1.1 408 ") and b"did not come to its end in time" in answer
+    assert (served.upstream.seen, served.settled) == ([], [])
+    writer.close()
+
+
+async def test_a_packed_body_is_not_even_unpacked(served: Gateway) -> None:
+    packed = zlib.compress(b" " * 10_000_000)
+    async with served.session.post(served.url + CHAT, data=packed, headers={"Content-Encoding": "deflate"}) as answer:
+        assert (await _refusal(answer))[0] == 400
+    broken = {"Content-Encoding": "gzip", "Content-Type": "application/json"}
+    async with served.session.post(f"{served.url}/api/show", data=b"not packed at all", headers=broken) as answer:
+        assert answer.status == 400
+        assert "unpacked" in (await answer.json())["error"]

@@ -1,0 +1,53 @@
+"""What the log tells of a fault, and what it leaves to the one who sent it."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import logging
+import sys
+from collections.abc import Iterator
+
+import pytest
+from aiohttp import web
+
+from clawloops import log
+from tests.gateway.gate import listening
+
+
+@pytest.fixture
+def said(monkeypatch: pytest.MonkeyPatch) -> Iterator[io.StringIO]:
+    root, server, told = logging.getLogger(), logging.getLogger("aiohttp.server"), io.StringIO()
+    before = root.handlers[:], root.level, server.filters[:]
+    monkeypatch.setattr(sys, "stderr", told)
+    log.configure("info")
+    yield told
+    root.handlers[:], server.filters[:] = before[0], before[2]
+    root.setLevel(before[1])
+
+
+async def _fault(request: web.Request) -> web.Response:
+    raise RuntimeError("a fault of ours")
+
+
+async def _sent(url: str, request: bytes) -> bytes:
+    reader, writer = await asyncio.open_connection("127.0.0.1", int(url.rpartition(":")[2]))
+    writer.write(request)
+    answer = await asyncio.wait_for(reader.read(4096), 5)
+    writer.close()
+    return answer
+
+
+async def test_a_malformed_request_fills_no_log_and_a_fault_of_ours_is_in_it(
+    said: io.StringIO,
+) -> None:
+    app = web.Application()
+    app.router.add_get("/", _fault)
+    async with listening(app) as url:
+        assert b" 400 " in await _sent(url, b"GET / HTTP/1.1\r\nX Y: z\r\n\r\n")
+        assert said.getvalue() == ""
+        assert b" 500 " in await _sent(url, b"GET / HTTP/1.1\r\nHost: box\r\n\r\n")
+        assert "a fault of ours" in said.getvalue()
+        logging.getLogger().setLevel(logging.DEBUG)  # asked for, it is told
+        await _sent(url, b"GET / HTTP/1.1\r\nX Y: z\r\n\r\n")
+        assert "BadHttpMessage" in said.getvalue()
