@@ -15,6 +15,8 @@ from aiohttp import web
 from clawloops.errors import Forbidden, NotFound
 from clawloops.model.account import Role, User
 from clawloops.model.runtime import Phase, Runtime, Want
+from clawloops.store import runtimes
+from clawloops.store.db import Database
 from clawloops.web import cookies, webhook
 from tests.web.box import Box, listen
 
@@ -145,6 +147,35 @@ async def test_a_service_that_hangs_up_while_the_workspace_boots_has_its_event_d
     assert (await hooked.post()).status == 200, "the places are free again"
 
 
+@pytest.mark.attacks
+async def test_guessing_costs_no_query(hooked: Hooked, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def counted(db: Database, runtime_id: str) -> Runtime | None:
+        asked.append(runtime_id)
+        return await read(db, runtime_id)
+
+    asked: list[str] = []
+    read = runtimes.get
+    monkeypatch.setattr(runtimes, "get", counted)
+    for number in range(20):
+        assert (await hooked.post(Authorization=f"Bearer {number}")).status in (401, 429)
+    assert len(asked) == 1
+
+
+async def test_a_token_made_while_another_one_is_looked_up_is_admitted(
+    hooked: Hooked, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def overtaken(db: Database, runtime_id: str) -> Runtime | None:
+        row = await read(db, runtime_id)
+        monkeypatch.setattr(runtimes, "get", read)
+        hooked.token = await hooked.box.hooks.enable(runtime_id, hooked.mia)
+        return row
+
+    read = runtimes.get
+    monkeypatch.setattr(runtimes, "get", overtaken)
+    await hooked.post(Authorization="Bearer x")
+    assert (await hooked.post()).status == 200
+
+
 async def test_an_address_that_is_switched_off_or_given_another_token_is_closed(hooked: Hooked) -> None:
     box, first = hooked.box, hooked.token
     hooked.token = await box.hooks.enable(hooked.runtime.id, hooked.mia)
@@ -152,6 +183,8 @@ async def test_an_address_that_is_switched_off_or_given_another_token_is_closed(
     assert (await hooked.post(Authorization=f"Bearer {first}")).status == 401
     await box.hooks.disable(hooked.runtime.id, hooked.mia)
     assert (await hooked.post()).status == 401
+    hooked.token = await box.hooks.enable(hooked.runtime.id, hooked.mia)
+    assert (await hooked.post()).status == 200
     ben, olga = await box.member("ben"), await box.member("olga", Role.ADMIN)
     with pytest.raises(NotFound):
         await box.hooks.enable(hooked.runtime.id, ben)
