@@ -6,7 +6,6 @@ import re
 import secrets
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from ipaddress import ip_address
 
 import aiohttp
 from yarl import URL
@@ -15,6 +14,7 @@ from clawloops.clock import now_ms
 from clawloops.control.audit import Audit
 from clawloops.errors import BackendRefused, BackendUnavailable, BadInput, Conflict, Forbidden, NotFound
 from clawloops.gateway import providers
+from clawloops.gateway.resolve import is_out_of_bounds
 from clawloops.gateway.route import Directory
 from clawloops.log import redactor
 from clawloops.model.account import User
@@ -217,10 +217,9 @@ def _is_loopback(host: str) -> bool:
     if host == "localhost" or host.endswith(".localhost"):
         return True
     try:
-        found = ip_address(host)
-    except ValueError:
+        return is_out_of_bounds(host)
+    except ValueError:  # a name: looked at when it is resolved
         return False
-    return found.is_loopback or found.is_unspecified or found.is_link_local
 
 
 def _listed(listed: list[str], backend: Backend) -> list[str]:

@@ -20,6 +20,7 @@ from clawloops.gateway import answers, headers
 from clawloops.gateway.body import Body
 from clawloops.gateway.endpoints import Dialect
 from clawloops.gateway.meter import BodyMeter, Meter, StreamMeter
+from clawloops.gateway.resolve import VettedResolver
 from clawloops.gateway.route import Caller
 from clawloops.gateway.upstreams import LiteLLM, Upstream, ways
 from clawloops.model.provider import Target
@@ -36,7 +37,7 @@ def upstream_session() -> aiohttp.ClientSession:
     Connecting may take 10 s, silence 300 s (a large model is loaded, a long prompt is read), an answer for ever.
     """
     return aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=60),
+        connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=60, resolver=VettedResolver()),
         timeout=aiohttp.ClientTimeout(total=None, sock_connect=10, sock_read=300),
         cookie_jar=aiohttp.DummyCookieJar(),
         trust_env=False,

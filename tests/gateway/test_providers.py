@@ -12,6 +12,7 @@ import pytest
 from clawloops.errors import BackendRefused, BackendUnavailable
 from clawloops.gateway import providers
 from clawloops.gateway.proxy import upstream_session
+from clawloops.gateway.resolve import is_out_of_bounds
 from clawloops.model.provider import Backend, BackendKind
 from tests.gateway.gate import KEY, target
 from tests.upstream import Script, Upstream
@@ -134,3 +135,33 @@ async def test_a_backend_that_is_still_loading_is_asked_again_later(
         await _check(session, _backend(upstream), "hang")
     with pytest.raises(BackendUnavailable, match="not ready"):
         await _check(session, _backend(upstream), "error-503")
+
+
+@pytest.mark.attacks
+@pytest.mark.parametrize("address", ["127.0.0.1", "169.254.169.254", "0.0.0.0"])
+async def test_a_name_that_leads_to_ourselves_or_to_a_clouds_secrets_is_not_followed(
+    session: aiohttp.ClientSession, upstream: Upstream, monkeypatch: pytest.MonkeyPatch, address: str
+) -> None:
+    port = int(upstream.url.rpartition(":")[2])
+    answer = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, port))]
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: answer)
+    with pytest.raises(BackendUnavailable):
+        await _probe(session, _backend(upstream, url=f"http://rebound.example:{port}/v1"))
+    assert upstream.seen == []
+
+
+@pytest.mark.parametrize(
+    ("address", "out"),
+    [
+        *(
+            ("::1", True),
+            ("::ffff:127.0.0.1", True),
+            ("fe80::1%eth0", True),
+            ("127.8.8.8", True),
+            ("169.254.169.254", True),
+        ),
+        *(("172.17.0.1", False), ("192.168.1.20", False), ("2001:db8::7", False)),
+    ],
+)
+def test_a_server_on_the_lan_or_on_the_host_is_a_backend_and_this_container_is_none(address: str, out: bool) -> None:
+    assert is_out_of_bounds(address) is out
