@@ -28,7 +28,7 @@ from clawloops.model.usage import Call, Tokens
 
 _log = logging.getLogger(__name__)
 _ERROR_BODY = 64 * 1024  # bytes of a backend's error answer that are read
-_BROKEN = (aiohttp.ClientError, TimeoutError, OSError)
+_BROKEN = (aiohttp.ClientError, TimeoutError, OSError)  # by the backend, or, `_CallerLeft`, by the caller
 
 
 def upstream_session() -> aiohttp.ClientSession:
@@ -98,15 +98,13 @@ class Proxy:
             return await self._stream(request, turn, answer, hidden)
         except BadInput as error:  # nested too deeply to be written
             return turn.refuse(answers.of_error(error))
-        except _CallerLeft as error:
-            turn.end(499)
-            _abort(request)
-            return error.reply
         except _BROKEN as error:
-            _log.warning("backend %r broke off: %s", name, answers.scrub(repr(error), hidden))
+            left = isinstance(error, _CallerLeft)
+            if not left:
+                _log.warning("backend %r broke off: %s", name, answers.scrub(repr(error), hidden))
             if turn.reply is None:
                 return turn.refuse(answers.unreachable(name))
-            turn.end(502)
+            turn.end(499 if left else 502)
             _abort(request)
             return turn.reply
         finally:
@@ -145,7 +143,7 @@ class Proxy:
         )
         masks = [secret.encode() for secret in hidden] if events else []
         turn.reply = reply = web.StreamResponse(headers=headers.to_caller(answer.headers, length=not events))
-        await _to_caller(reply, reply.prepare(request))
+        await _to_caller(reply.prepare(request))
         async for piece in answer.content.iter_any():
             if not turn.admitted():
                 turn.end(401)
@@ -156,29 +154,25 @@ class Proxy:
             if meter.finished:
                 turn.end(200)
             if passed:
-                await _to_caller(reply, reply.write(passed))
+                await _to_caller(reply.write(passed))
         if events and not meter.finished and not headers.ends_by_itself(answer.headers):
             raise aiohttp.ClientPayloadError("the stream ended without its end mark")
         turn.end(200)
         if rest := _masked(meter.rest(), masks):
-            await _to_caller(reply, reply.write(rest))
-        await _to_caller(reply, reply.write_eof())
+            await _to_caller(reply.write(rest))
+        await _to_caller(reply.write_eof())
         return reply
 
 
 class _CallerLeft(ConnectionAbortedError):
     """The caller's connection is closed. A class of its own, because aiohttp has one class for both sides."""
 
-    def __init__(self, reply: web.StreamResponse) -> None:
-        super().__init__("the caller left")
-        self.reply = reply
 
-
-async def _to_caller(reply: web.StreamResponse, writing: Awaitable[object]) -> None:
+async def _to_caller(writing: Awaitable[object]) -> None:
     try:
         await writing
     except ConnectionResetError as error:
-        raise _CallerLeft(reply) from error
+        raise _CallerLeft from error
 
 
 class _Turn:

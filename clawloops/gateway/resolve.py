@@ -14,7 +14,7 @@ from aiohttp.resolver import ThreadedResolver
 
 def is_out_of_bounds(address: str) -> bool:
     """Whether this IP address is loopback, unspecified or link-local (169.254.0.0/16). Raises ValueError for a name."""
-    found = ip_address(address.partition("%")[0])
+    found = ip_address(address)
     if isinstance(found, IPv6Address) and found.ipv4_mapped is not None:
         found = found.ipv4_mapped
     return found.is_loopback or found.is_unspecified or found.is_link_local

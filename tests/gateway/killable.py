@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from asyncio.subprocess import Process
 from hashlib import sha256
 from pathlib import Path
+from typing import IO
 
 from clawloops import log
 from clawloops.clock import now_ms
@@ -18,6 +20,15 @@ from tests.upstream import Upstream
 
 TOKEN_OF_BOB = "runtime-token-of-bob"
 ADDRESS_OF_BOB = "127.0.0.2"
+
+
+async def start(upstream: Upstream, journal: Path, *, stderr: IO[bytes] | None = None) -> tuple[Process, str]:
+    """The process, and the address of the gateway in it once it answers there."""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", __name__, upstream.url, str(journal)), stdout=asyncio.subprocess.PIPE, stderr=stderr
+    )
+    assert process.stdout is not None
+    return process, (await process.stdout.readline()).decode().strip()
 
 
 async def main(upstream_url: str, journal: Journal) -> None:

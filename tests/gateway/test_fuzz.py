@@ -11,7 +11,6 @@ import random
 import re
 import socket
 import struct
-import sys
 from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
@@ -22,7 +21,7 @@ import pytest
 
 from clawloops.gateway.journal import Journal
 from tests.gateway.gate import KEY, TOKEN
-from tests.gateway.killable import ADDRESS_OF_BOB, TOKEN_OF_BOB
+from tests.gateway.killable import ADDRESS_OF_BOB, TOKEN_OF_BOB, start
 from tests.upstream import Script, Upstream
 
 REQUESTS = 10_000
@@ -219,13 +218,7 @@ async def test_ten_thousand_malformed_requests_harm_nobody(upstream: Upstream, t
     upstream.scripts["bob"] = Script(words=[SAID_TO_BOB])
     path = tmp_path / "usage.journal"
     with (tmp_path / "stderr").open("wb") as said:
-        process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "tests.gateway.killable", upstream.url, str(path)),
-            stdout=asyncio.subprocess.PIPE,
-            stderr=said,
-        )
-    assert process.stdout is not None
-    url = (await process.stdout.readline()).decode().strip()
+        process, url = await start(upstream, path, stderr=said)
     calls: list[int] = []
     working = asyncio.create_task(_bob(url, calls))
     attack = _Attack(int(url.rpartition(":")[2]))

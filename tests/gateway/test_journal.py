@@ -6,7 +6,6 @@ import asyncio
 import os
 import resource
 import signal
-import sys
 from contextlib import suppress
 from pathlib import Path
 
@@ -16,6 +15,7 @@ import pytest
 from clawloops.gateway.journal import Journal
 from clawloops.model.usage import Call, Tokens
 from tests.gateway.gate import TOKEN
+from tests.gateway.killable import start
 from tests.upstream import Upstream
 
 KILLS = 50
@@ -31,13 +31,13 @@ def _call(number: int) -> Call:
 
 def _all(journal: Journal) -> list[Call]:
     found: list[Call] = []
-    offset = -1
-    after = 0
-    while after != offset:
-        offset = after
+    offset = 0
+    while True:
         calls, after = journal.read_from(offset)
+        if after == offset:
+            return found
         found.extend(calls)
-    return found
+        offset = after
 
 
 @pytest.fixture
@@ -127,12 +127,7 @@ async def test_killing_the_gateway_loses_no_settled_call(upstream: Upstream, pat
     """What the kill itself cut is not in the ledger: at most one call of each caller."""
     done = [0]
     for kill in range(KILLS):
-        process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "tests.gateway.killable", upstream.url, str(path)),
-            stdout=asyncio.subprocess.PIPE,
-        )
-        assert process.stdout is not None
-        url = (await process.stdout.readline()).decode().strip()
+        process, url = await start(upstream, path)
         asking = [
             asyncio.create_task(_ask_forever(url, streamed=bool(number % 2), done=done)) for number in range(CALLERS)
         ]
