@@ -17,27 +17,21 @@ from aiohttp import web
 
 from clawloops import nudge
 from clawloops.background import Background, alone
-from clawloops.clock import now_ms
 from clawloops.config import Settings
 from clawloops.control.accounts import Accounts
 from clawloops.control.audit import Audit
 from clawloops.control.handover import Handover
 from clawloops.control.hooks import Hooks
 from clawloops.control.invitations import Invitations
-from clawloops.control.keys import Keys
-from clawloops.control.ledger import Ledger
-from clawloops.control.models import BundledParts, Models
 from clawloops.control.rollouts import Rollouts
 from clawloops.control.runtimes import Runtimes
 from clawloops.control.sessions import Sessions
 from clawloops.control.workspaces import Workspaces
 from clawloops.errors import ClawLoopsError, SetupError
-from clawloops.gateway.ingress import gateway_app, members_app, runner
-from clawloops.gateway.journal import Journal
-from clawloops.gateway.proxy import Proxy, upstream_session
-from clawloops.gateway.route import Directory
+from clawloops.gateway.ingress import runner
 from clawloops.log import redactor
 from clawloops.model.usage import Call
+from clawloops.modelside import model_side
 from clawloops.orchestrator import admission, probe
 from clawloops.orchestrator.admission import Gate
 from clawloops.orchestrator.ask import Control, control_session
@@ -150,24 +144,29 @@ async def _build(settings: Settings, stack: AsyncExitStack, stopping: asyncio.Ev
     audit, sessions = Audit(db), Sessions(db)
     accounts = Accounts(db, sessions, audit)
     background = Background(stack)
-    directory = Directory(on_refused=lambda runtime, peer: background.keep(_note_refused(audit, runtime, peer)))
-    journal = Journal(settings.data / "journal" / "usage.log")
-    stack.callback(journal.close)
-    upstream = await stack.enter_async_context(upstream_session())
-    bundled = BundledParts(
-        ollama_url=settings.ollama_url,
-        litellm_url=settings.litellm_url,
-        litellm_key=secret(settings.litellm_key_file) if settings.litellm_key_file else "",
-    )
     engine = Engine()
     # While a call is under way this process still leads: its end comes before the locks are given back.
     stack.push_async_callback(asyncio.to_thread, engine.close, wait=True)
+
+    def wake_all() -> None:
+        orchestrator.wake_all()
+
+    side = await model_side(
+        settings,
+        stack,
+        db,
+        sealer,
+        audit=audit,
+        litellm_key=secret(settings.litellm_key_file) if settings.litellm_key_file else "",
+        wake_all=wake_all,
+        on_refused=lambda runtime, peer: background.keep(_note_refused(audit, runtime, peer)),
+    )
     probing = await stack.enter_async_context(aiohttp.ClientSession(trust_env=False))
     asking = await stack.enter_async_context(control_session())
     orchestrator = Orchestrator(
         db,
         engine,
-        directory,
+        side.directory,
         install=_install(settings),
         probe=probe.over(probing),
         control=Control(asking),
@@ -185,33 +184,24 @@ async def _build(settings: Settings, stack: AsyncExitStack, stopping: asyncio.Ev
         data=str(settings.data),
         wake=orchestrator.wake,
     )
-    models = Models(
-        db, sealer, upstream, directory, audit, bundled=bundled, wake_all=orchestrator.wake_all
-    )  # fmt: skip
-    ledger = Ledger(db, journal)
-    keys = Keys(db, audit, directory)
 
     async def shut_out(user_id: str) -> None:
-        keys.shut_out(user_id)
+        side.keys.shut_out(user_id)
         runtime = await runtimes.of_owner(user_id)
         if runtime is not None:
-            directory.drop_runtime(runtime.id)
+            side.directory.drop_runtime(runtime.id)
         await runtimes.stop_for(user_id)
 
-    accounts.on_disabled, accounts.on_enabled = shut_out, keys.let_in
+    accounts.on_disabled, accounts.on_enabled = shut_out, side.keys.let_in
     await accounts.load()
     await sessions.load()
-    await models.load()
-    await keys.load()
+    await side.load()
 
-    def settle(call: Call) -> None:
-        journal.append(call)
+    def settled(call: Call) -> None:
         if call.runtime_id:
             orchestrator.activity.settled(call)
 
-    proxy = Proxy(
-        upstream, litellm_url=bundled.litellm_url, litellm_key=bundled.litellm_key, settle=settle, now_ms=now_ms
-    )
+    for_members, for_runtimes = side.doors(settings, settled=settled, in_use=orchestrator.activity.call)
     dashboard = dashboard_app(
         site=_site(settings),
         accounts=accounts,
@@ -219,9 +209,11 @@ async def _build(settings: Settings, stack: AsyncExitStack, stopping: asyncio.Ev
         sessions=sessions,
         handover=Handover(sessions),
         runtimes=runtimes,
-        models=models,
-        ledger=ledger,
-        keys=keys,
+        models=side.models,
+        backends=side.backends,
+        groups=side.groups,
+        ledger=side.ledger,
+        keys=side.keys,
         audit=audit,
         board=orchestrator.board,
         waker=orchestrator,
@@ -240,11 +232,10 @@ async def _build(settings: Settings, stack: AsyncExitStack, stopping: asyncio.Ev
         waker=orchestrator,
         activity=orchestrator.activity,
     )
-    gateway = gateway_app(directory, proxy, pool=settings.runtime_pool, in_use=orchestrator.activity.call)
 
     await orchestrator.start()
     stack.push_async_callback(orchestrator.stop)
-    background.keep(ledger.run())
+    side.keep_up(background)
     background.keep(workspaces.run())
     background.keep(_sweep(sessions))
     background.keep(nudge.take(settings.data, orchestrator.look))
@@ -252,8 +243,8 @@ async def _build(settings: Settings, stack: AsyncExitStack, stopping: asyncio.Ev
     for app, address in (
         (dashboard, settings.listen),
         (auth, settings.auth_listen),
-        (members_app(directory, proxy), settings.models_listen),
-        (gateway, f"0.0.0.0:{settings.gateway_port}"),
+        (for_members, settings.models_listen),
+        (for_runtimes, f"0.0.0.0:{settings.gateway_port}"),
     ):
         await _listen(stack, app, address)
 

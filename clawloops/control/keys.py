@@ -62,7 +62,7 @@ class Keys:
             raise BadInput("Give it a name of 1 to 60 characters: the tool or the machine it is for.", field="name")
         if not 0 <= days <= 3650:
             raise BadInput("Choose one of the list.", field="days")
-        known = {target.model.name for target in self._directory.targets()}
+        known = {route.model.name for route in self._directory.routes_for(by.id)}
         for each in models:
             if each not in known:
                 raise BadInput(f"There is no model {each[:100]!r}. Take names from the list of models.", field="models")

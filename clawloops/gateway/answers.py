@@ -94,6 +94,27 @@ def unreachable(backend: str) -> Refusal:
     )
 
 
+def resting(backend: str, seconds: int) -> Refusal:
+    """Calls to the backend failed several times in a row, so none is made for `seconds` more."""
+    return Refusal(
+        503,
+        f"The model backend '{backend}' failed several times and is left alone for {seconds} s more. Try again then, "
+        "or choose another model; if it stays so, ask your admin to look at it.",
+        "api_error",
+        "backend_unavailable",
+    )
+
+
+def keyless(backend: str) -> Refusal:
+    """The backend has keys, and none of them is for this member's calls."""
+    return Refusal(
+        403,
+        f"None of the keys of the model backend '{backend}' is for your calls. Ask your admin.",
+        "permission_error",
+        "no_key_for_you",
+    )
+
+
 def of_backend(backend: str, status: int, raw: bytes, secrets: tuple[str, ...], *, path: str) -> Refusal:
     """A backend's refusal. Its own words are kept where the request was at fault, and left out where its set-up is."""
     match status:

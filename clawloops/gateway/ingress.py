@@ -95,7 +95,7 @@ class _Ingress:
 
     async def models(self, request: web.Request) -> web.Response:
         caller = self._caller(request)
-        return _json(listing.of_all([target.model for target in self._directory.targets(caller)], _dialect(request)))
+        return _json(listing.of_all([route.model for route in self._directory.routes(caller)], _dialect(request)))
 
     async def model(self, request: web.Request) -> web.Response:
         caller = self._caller(request)
@@ -112,15 +112,15 @@ class _Ingress:
     async def call(self, request: web.Request) -> web.StreamResponse:
         caller = self._caller(request)
         body = rebuild(ENDPOINTS[request.path], await _body_of(request))
-        target = self._directory.target(body.model, caller)
+        route = self._directory.route(body.model, caller)
         with self._in_use(caller):
             return await self._proxy.forward(
-                request, caller, target, body, admitted=lambda: self._directory.admits(caller)
+                request, caller, route, body, admitted=lambda: self._directory.admits(caller)
             )
 
     def _named(self, name: str, caller: Caller) -> Model:
         try:
-            return self._directory.target(name, caller).model
+            return self._directory.route(name, caller).model
         except Forbidden as error:
             raise NotFound(str(error)) from error
 

@@ -9,7 +9,7 @@ from hashlib import sha256
 from clawloops.clock import now_ms
 from clawloops.errors import Forbidden, NotSignedIn
 from clawloops.model.key import ApiKey
-from clawloops.model.provider import Target
+from clawloops.model.provider import Route
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,16 +24,13 @@ class Caller:
     models: frozenset[str] = frozenset()  # public names that it may use; empty: every one
     expires_at: int = 0  # Unix ms; 0: never
 
-    def may_use(self, name: str) -> bool:
-        return not self.models or name in self.models
-
 
 def _ignore(runtime_id: str, peer: str) -> None:
     pass
 
 
 class Directory:
-    """Tokens and targets. Changed by the control plane in one loop turn, read by every call."""
+    """Tokens and routes. Changed by the control plane in one loop turn, read by every call."""
 
     def __init__(self, *, on_refused: Callable[[str, str], None] = _ignore) -> None:
         """`on_refused(runtime_id, peer)` is told when a runtime's token comes from an address that is not its own."""
@@ -41,11 +38,11 @@ class Directory:
         self._callers: dict[bytes, Caller] = {}  # by SHA-256 of the token
         self._hashes: dict[str, bytes] = {}  # runtime id -> SHA-256 of its one valid token
         self._keys: dict[bytes, Caller] = {}  # by SHA-256 of the key
-        self._targets: dict[str, Target] = {}
+        self._routes: dict[str, Route] = {}
 
-    def set_models(self, targets: Sequence[Target]) -> None:
-        """Replace all public names. The order is kept in `targets()`."""
-        self._targets = {target.model.name: target for target in targets}
+    def set_routes(self, routes: Sequence[Route]) -> None:
+        """Replace all public names. The order is kept in `routes()`."""
+        self._routes = {route.model.name: route for route in routes}
 
     def set_runtime(self, token_hash: bytes, *, runtime_id: str, user_id: str, address: str) -> None:
         """Admit the token with this SHA-256 from `address` (IPv4); the runtime's earlier token ends here."""
@@ -94,18 +91,26 @@ class Directory:
             raise NotSignedIn("This model token is not valid from here.")
         return caller
 
-    def target(self, name: str, caller: Caller) -> Target:
+    def route(self, name: str, caller: Caller) -> Route:
         """Where the public name `name` leads, matched exactly, if this caller may use it. Raises Forbidden."""
-        target = self._targets.get(name)
-        if target is None or not caller.may_use(name):
+        route = self._routes.get(name)
+        if route is None or not _may_use(caller, route):
             raise Forbidden(
                 f"There is no model {name[:100]!r} for you. GET /v1/models lists the names; ask your admin."
             )
-        return target
+        return route
 
-    def targets(self, caller: Caller | None = None) -> list[Target]:
+    def routes(self, caller: Caller | None = None) -> list[Route]:
         """All of them, or those that this caller may use."""
-        return [each for each in self._targets.values() if caller is None or caller.may_use(each.model.name)]
+        return [each for each in self._routes.values() if caller is None or _may_use(caller, each)]
+
+    def routes_for(self, user_id: str) -> list[Route]:
+        """Those that this member may use."""
+        return [each for each in self._routes.values() if each.is_open_to(user_id)]
+
+
+def _may_use(caller: Caller, route: Route) -> bool:
+    return (not caller.models or route.model.name in caller.models) and route.is_open_to(caller.user_id)
 
 
 def _hash(token: str) -> bytes:

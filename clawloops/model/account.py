@@ -1,4 +1,4 @@
-"""People: users, the sessions that prove them, and the invitations that make them.
+"""People: users, their groups, the sessions that prove them, and the invitations that make them.
 
 All instants are Unix time in milliseconds (`*_at`); a hash is the SHA-256 of a 256-bit random value, 32 bytes.
 """
@@ -39,6 +39,16 @@ class User:
     def may_invite(self) -> bool:
         """Links of somebody who was disabled end with them."""
         return self.role.administers and self.disabled_at is None
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Members who are treated alike: what models they may use, whose key pays, how much they may spend."""
+
+    id: str  # "g" + 16 hex
+    name: str  # unique
+    members: frozenset[str]  # user ids
+    created_at: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,8 +1,8 @@
-"""Where models come from: backends, the credentials they need, and the public names members see."""
+"""Where models come from: backends, the keys they need, and the public names that members see."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 
@@ -23,27 +23,70 @@ class Backend:
 
 
 @dataclass(frozen=True, slots=True)
+class Place:
+    """Where a model is served."""
+
+    backend_id: str
+    upstream: str  # the backend's own name for it
+
+
+@dataclass(frozen=True, slots=True)
 class Model:
-    """A public name and the one target behind it."""
+    """A public name, and where it leads."""
 
     id: str  # "m" + 16 hex
     name: str  # the public name: what members and runtimes see; unique, matched exactly
-    backend_id: str
-    upstream: str  # the backend's own name for it
+    places: tuple[Place, ...]  # at least one; a later one is for when those before it fail
     context_window: int  # tokens
     max_tokens: int  # tokens of one answer
     is_default: bool
     created_at: int
+    is_open: bool = True  # to everybody; otherwise to those whom its grants name
+
+
+@dataclass(frozen=True, slots=True)
+class Grants:
+    """Whom a name that is not open to everybody is open to."""
+
+    users: frozenset[str] = frozenset()  # ids
+    groups: frozenset[str] = frozenset()  # ids
+
+
+@dataclass(frozen=True, slots=True)
+class Credential:
+    """A backend's key, opened: in memory only, never logged."""
+
+    id: str
+    key: str = field(repr=False)
+    users: frozenset[str] | None = None  # ids of those whose calls it is for; None: everybody's
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """All the gateway needs for one public name, with the credential already opened (memory only, never logged)."""
+    """One place, with all that a call to it needs."""
+
+    backend: Backend
+    upstream: str
+    credentials: tuple[Credential, ...] = ()  # none: it wants no key
+
+    def credentials_for(self, user_id: str) -> tuple[Credential | None, ...]:
+        """The keys to try for this member: their own group's alone where it has some, else everybody's.
+
+        `(None,)`: the backend wants no key. `()`: it does, and has none for this member.
+        """
+        if not self.credentials:
+            return (None,)
+        own = tuple(each for each in self.credentials if each.users is not None and user_id in each.users)
+        return own or tuple(each for each in self.credentials if each.users is None)
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """A public name as the gateway follows it."""
 
     model: Model
-    backend: Backend
-    key: str | None
+    targets: tuple[Target, ...]
+    users: frozenset[str] | None = None  # ids of those who may use it; None: everybody
 
-    def __repr__(self) -> str:
-        key = "set" if self.key else "none"
-        return f"Target({self.model.name!r} -> {self.backend.kind}:{self.backend.name!r}, key={key})"
+    def is_open_to(self, user_id: str) -> bool:
+        return self.users is None or user_id in self.users

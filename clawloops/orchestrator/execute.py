@@ -97,7 +97,8 @@ async def observe(hands: Hands, desired: Runtime) -> Look:
     install, engine = hands.install, hands.engine
     owner = await user_rows.get(hands.db, desired.owner)
     shut_out = owner is None or owner.disabled_at is not None
-    config = openclaw.text(openclaw.render(desired, install, await model_rows.all(hands.db), shut_out=shut_out))
+    models = await model_rows.open_to(hands.db, desired.owner)
+    config = openclaw.text(openclaw.render(desired, install, models, shut_out=shut_out))
     files = hands.folder(desired.id)
     body = create_body(desired, install)
     image = await hands.images.look(install.image_of(desired))

@@ -1,19 +1,36 @@
-"""Rows of sealed credentials, one per backend at most."""
+"""Rows of sealed keys of backends."""
 
 from __future__ import annotations
 
-from clawloops.errors import Conflict
+from dataclasses import dataclass
+
 from clawloops.store.db import Database, Row
 from clawloops.store.seal import Sealed
 
 TABLE = "credentials"
 """The table's name as it goes into the seal."""
 
-_COLUMNS = "id, version, key_id, wrapped, nonce, ciphertext"
+_COLUMNS = "id, backend_id, version, key_id, wrapped, nonce, ciphertext, name, hint, group_id, created_at"
 
 
-def _sealed(row: Row) -> Sealed:
-    return Sealed(
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """A sealed key, with what an admin may know of it."""
+
+    sealed: Sealed
+    backend_id: str
+    name: str  # the admin's word for it, or ""
+    hint: str  # its last characters, or ""
+    group_id: str | None  # of those whose calls it is for; None: everybody's
+    created_at: int
+
+    @property
+    def id(self) -> str:
+        return self.sealed.credential_id
+
+
+def _kept(row: Row) -> Kept:
+    sealed = Sealed(
         credential_id=row["id"],
         version=row["version"],
         key_id=row["key_id"],
@@ -21,38 +38,26 @@ def _sealed(row: Row) -> Sealed:
         nonce=row["nonce"],
         ciphertext=row["ciphertext"],
     )
+    return Kept(sealed, row["backend_id"], row["name"], row["hint"], row["group_id"], row["created_at"])
 
 
-async def put(db: Database, backend_id: str, sealed: Sealed) -> None:
-    """Set or replace. Raises Conflict unless a replacement has a new id or a higher version."""
-    changed = await db.execute(
-        """INSERT INTO credentials (backend_id, id, version, key_id, wrapped, nonce, ciphertext)
-        VALUES ($1, $2, $3, $4, $5, $6, $7)
-        ON CONFLICT (backend_id) DO UPDATE SET id = excluded.id, version = excluded.version, key_id = excluded.key_id,
-            wrapped = excluded.wrapped, nonce = excluded.nonce, ciphertext = excluded.ciphertext
-        WHERE credentials.id <> excluded.id OR credentials.version < excluded.version""",
-        backend_id,
-        sealed.credential_id,
-        sealed.version,
-        sealed.key_id,
-        sealed.wrapped,
-        sealed.nonce,
-        sealed.ciphertext,
+async def add(db: Database, kept: Kept) -> None:
+    """Raises Conflict when its backend or its group is gone."""
+    sealed = kept.sealed
+    await db.execute(
+        f"INSERT INTO credentials ({_COLUMNS}) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
+        *(sealed.credential_id, kept.backend_id, sealed.version, sealed.key_id, sealed.wrapped, sealed.nonce),
+        *(sealed.ciphertext, kept.name, kept.hint, kept.group_id, kept.created_at),
     )
-    if not changed:
-        raise Conflict("this key was replaced meanwhile; reload and try again")
 
 
-async def get(db: Database, backend_id: str) -> Sealed | None:
-    row = await db.fetchrow(f"SELECT {_COLUMNS} FROM credentials WHERE backend_id = $1", backend_id)
-    return _sealed(row) if row else None
+async def all(db: Database) -> list[Kept]:
+    """Oldest first."""
+    return [_kept(row) for row in await db.fetch(f"SELECT {_COLUMNS} FROM credentials ORDER BY created_at, id")]
 
 
-async def all(db: Database) -> dict[str, Sealed]:
-    """Every credential by the id of its backend."""
-    rows = await db.fetch(f"SELECT backend_id, {_COLUMNS} FROM credentials")
-    return {row["backend_id"]: _sealed(row) for row in rows}
-
-
-async def delete(db: Database, backend_id: str) -> None:
-    await db.execute("DELETE FROM credentials WHERE backend_id = $1", backend_id)
+async def delete(db: Database, credential_id: str, backend_id: str) -> bool:
+    """Whether that backend had it."""
+    return bool(
+        await db.execute("DELETE FROM credentials WHERE id = $1 AND backend_id = $2", credential_id, backend_id)
+    )

@@ -13,6 +13,8 @@ from multidict import MultiDict
 
 from clawloops.control.accounts import Accounts
 from clawloops.control.audit import Audit
+from clawloops.control.backends import Backends
+from clawloops.control.groups import Groups
 from clawloops.control.handover import Handover
 from clawloops.control.invitations import Invitations
 from clawloops.control.keys import Keys
@@ -103,6 +105,8 @@ SESSIONS: web.AppKey[Sessions] = web.AppKey("sessions", Sessions)
 HANDOVER: web.AppKey[Handover] = web.AppKey("handover", Handover)
 RUNTIMES: web.AppKey[Runtimes] = web.AppKey("runtimes", Runtimes)
 MODELS: web.AppKey[Models] = web.AppKey("models", Models)
+BACKENDS: web.AppKey[Backends] = web.AppKey("backends", Backends)
+GROUPS: web.AppKey[Groups] = web.AppKey("groups", Groups)
 LEDGER: web.AppKey[Ledger] = web.AppKey("ledger", Ledger)
 KEYS: web.AppKey[Keys] = web.AppKey("keys", Keys)
 AUDIT: web.AppKey[Audit] = web.AppKey("audit", Audit)

@@ -31,7 +31,7 @@ async def show(request: web.Request) -> web.Response:
         request,
         "home.html",
         **_card(request, runtime),
-        models=app[MODELS].names(),
+        models=app[MODELS].names_for(user),
         usage=await app[LEDGER].total_of(user.id),
         steps=await _steps(app, user, runtime),
         owner=next((each for each in app[ACCOUNTS].members() if each.role == "owner"), None),

@@ -25,7 +25,7 @@ class Tool:
 
 
 async def show(request: web.Request, *, token: str = "") -> web.Response:
-    app, models = request.app, request.app[MODELS].names()
+    app, models = request.app, request.app[MODELS].names_for(request[USER])
     return render(
         request,
         "keys.html",

@@ -1,4 +1,4 @@
-"""Who is here: invite, withdraw, disable, enable, and what each used this month."""
+"""Who is here: invite, withdraw, disable, enable, put into groups, and what each used this month."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from aiohttp import web
 from clawloops.errors import BadInput
 from clawloops.model.account import Role
 from clawloops.model.usage import Total
-from clawloops.web.context import ACCOUNTS, INVITATIONS, LEDGER, SENT, USER
+from clawloops.web.context import ACCOUNTS, GROUPS, INVITATIONS, LEDGER, SENT, USER
 from clawloops.web.pages import render
 
 
@@ -17,6 +17,7 @@ async def show(request: web.Request, *, link: str | None = None) -> web.Response
         request,
         "members.html",
         members=[(each, totals.get(each.id, Total())) for each in request.app[ACCOUNTS].members()],
+        groups=await request.app[GROUPS].all(),
         invitations=await request.app[INVITATIONS].open(),
         link=link,
     )
@@ -45,3 +46,22 @@ async def disable(request: web.Request) -> web.Response:
 async def enable(request: web.Request) -> web.Response:
     await request.app[ACCOUNTS].enable(request.match_info["id"], by=request[USER])
     raise web.HTTPSeeOther("/members")
+
+
+async def make_group(request: web.Request) -> web.Response:
+    sent = request[SENT]
+    await request.app[GROUPS].make(sent.get("group", ""), sent.getall("members", []), by=request[USER])
+    raise web.HTTPSeeOther("/members#groups-title")
+
+
+async def change_group(request: web.Request) -> web.Response:
+    sent = request[SENT]
+    await request.app[GROUPS].change(
+        request.match_info["id"], sent.get("group", ""), sent.getall("members", []), by=request[USER]
+    )
+    raise web.HTTPSeeOther("/members#groups-title")
+
+
+async def remove_group(request: web.Request) -> web.Response:
+    await request.app[GROUPS].remove(request.match_info["id"], by=request[USER])
+    raise web.HTTPSeeOther("/members#groups-title")

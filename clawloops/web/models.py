@@ -1,4 +1,4 @@
-"""Model backends and the names that members see: add (checked with a real call), make default, remove."""
+"""Model backends: connect (checked with a real call), their keys and how they do, disconnect."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from aiohttp import web
 
 from clawloops.errors import BadInput
 from clawloops.model.provider import BackendKind
-from clawloops.web.context import MODELS, SENT, USER
+from clawloops.web.context import BACKENDS, GROUPS, MODELS, SENT, USER
 from clawloops.web.pages import render
 
 PROVIDERS = (
@@ -16,25 +16,36 @@ PROVIDERS = (
 )  # fmt: skip
 """Suggestions only: any provider that LiteLLM knows may be typed."""
 
+KINDS = {
+    BackendKind.OLLAMA: "Ollama",
+    BackendKind.OPENAI: "OpenAI-compatible",
+    BackendKind.LITELLM: "Provider through LiteLLM",
+}
+
 
 async def show(request: web.Request) -> web.Response:
-    models = request.app[MODELS].names()
-    backends = await request.app[MODELS].backends()
+    backends = request.app[BACKENDS]
+    shelves = await backends.shelves()
     return render(
         request,
         "models.html",
-        shelves=[(backend, [each for each in models if each.backend_id == backend.id]) for backend in backends],
+        shelves=shelves,
+        titles={each.backend.id: each.backend.name for each in shelves},
+        names=request.app[MODELS].names(),
+        groups={each.id: each for each in await request.app[GROUPS].all()},
+        is_aside=backends.key_is_aside,
+        kinds=KINDS,
         providers=PROVIDERS,
     )
 
 
-async def add(request: web.Request) -> web.Response:
+async def connect(request: web.Request) -> web.Response:
     sent = request[SENT]
     try:
         kind = BackendKind(sent.get("kind", ""))
     except ValueError:
         raise BadInput("Choose what kind of backend this is.", field="kind") from None
-    await request.app[MODELS].add_backend(
+    await request.app[BACKENDS].add(
         kind=kind,
         name=sent.get("name", ""),
         url=sent.get("url", ""),
@@ -46,11 +57,20 @@ async def add(request: web.Request) -> web.Response:
     raise web.HTTPSeeOther("/models")
 
 
-async def remove(request: web.Request) -> web.Response:
-    await request.app[MODELS].remove_backend(request.match_info["id"], by=request[USER])
+async def disconnect(request: web.Request) -> web.Response:
+    await request.app[BACKENDS].remove(request.match_info["id"], by=request[USER])
     raise web.HTTPSeeOther("/models")
 
 
-async def set_default(request: web.Request) -> web.Response:
-    await request.app[MODELS].set_default(request.match_info["id"], by=request[USER])
-    raise web.HTTPSeeOther("/models")
+async def add_key(request: web.Request) -> web.Response:
+    sent, backend_id = request[SENT], request.match_info["id"]
+    await request.app[BACKENDS].add_key(
+        backend_id, sent.get("key", ""), name=sent.get("note", ""), group_id=sent.get("group", ""), by=request[USER]
+    )
+    raise web.HTTPSeeOther(f"/models#{backend_id}")
+
+
+async def remove_key(request: web.Request) -> web.Response:
+    backend_id = request.match_info["id"]
+    await request.app[BACKENDS].remove_key(backend_id, request.match_info["key"], by=request[USER])
+    raise web.HTTPSeeOther(f"/models#{backend_id}")

@@ -34,6 +34,11 @@ class Form:
     def value(self, name: str, default: str = "") -> str:
         return default if name in SECRET_FIELDS else self._sent.get(name, default)
 
+    def nth(self, name: str, index: int) -> str:
+        """What was sent in one of several fields of the same name."""
+        sent = self._sent.getall(name, [])
+        return sent[index] if index < len(sent) else ""
+
     def holds(self, name: str, value: str) -> bool:
         """Whether a box of this name and value was ticked."""
         return value in self._sent.getall(name, [])

@@ -12,6 +12,8 @@ from aiohttp import web
 
 from clawloops.control.accounts import Accounts
 from clawloops.control.audit import Audit
+from clawloops.control.backends import Backends
+from clawloops.control.groups import Groups
 from clawloops.control.handover import Handover
 from clawloops.control.hooks import Hooks
 from clawloops.control.invitations import Invitations
@@ -36,6 +38,7 @@ from clawloops.web import (
     members,
     middleware,
     models,
+    names,
     opening,
     shelf,
     sign_in,
@@ -114,12 +117,21 @@ DASHBOARD = (
     Route("POST", "/keys", own_tools.make, For.MEMBER, again=own_tools.show),
     Route("POST", "/keys/{id}/revoke", own_tools.revoke, For.MEMBER),
     Route("GET", "/models", models.show, For.ADMIN),
-    Route("POST", "/models", models.add, For.ADMIN, again=models.show),
-    Route("POST", "/models/backends/{id}/remove", models.remove, For.ADMIN),
-    Route("POST", "/models/{id}/default", models.set_default, For.ADMIN),
+    Route("POST", "/models", models.connect, For.ADMIN, again=models.show),
+    Route("POST", "/models/backends/{id}/remove", models.disconnect, For.ADMIN),
+    Route("POST", "/models/backends/{id}/keys", models.add_key, For.ADMIN, again=models.show),
+    Route("POST", "/models/backends/{id}/keys/{key}/remove", models.remove_key, For.ADMIN),
+    Route("POST", "/models/names", names.publish, For.ADMIN, again=models.show),
+    Route("GET", "/models/names/{id}", names.show, For.ADMIN),
+    Route("POST", "/models/names/{id}", names.change, For.ADMIN, again=names.show),
+    Route("POST", "/models/names/{id}/remove", names.remove, For.ADMIN),
+    Route("POST", "/models/names/{id}/default", names.set_default, For.ADMIN),
     Route("GET", "/members", members.show, For.ADMIN),
     Route("POST", "/members", members.invite, For.ADMIN, again=members.show),
     Route("POST", "/members/invitations/{id}/withdraw", members.withdraw, For.ADMIN),
+    Route("POST", "/members/groups", members.make_group, For.ADMIN, again=members.show),
+    Route("POST", "/members/groups/{id}", members.change_group, For.ADMIN, again=members.show),
+    Route("POST", "/members/groups/{id}/remove", members.remove_group, For.ADMIN),
     Route("POST", "/members/{id}/disable", members.disable, For.ADMIN),
     Route("POST", "/members/{id}/enable", members.enable, For.ADMIN),
     Route("GET", "/box", box.show, For.ADMIN),
@@ -161,6 +173,8 @@ def dashboard_app(
     handover: Handover,
     runtimes: Runtimes,
     models: Models,
+    backends: Backends,
+    groups: Groups,
     ledger: Ledger,
     keys: Keys,
     audit: Audit,
@@ -185,6 +199,8 @@ def dashboard_app(
         app[context.HANDOVER] = handover
         app[context.RUNTIMES] = runtimes
         app[context.MODELS] = models
+        app[context.BACKENDS] = backends
+        app[context.GROUPS] = groups
         app[context.LEDGER] = ledger
         app[context.KEYS] = keys
         app[context.AUDIT] = audit

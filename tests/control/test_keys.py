@@ -12,7 +12,7 @@ from clawloops.control.keys import Keys
 from clawloops.errors import BadInput, Forbidden, NotFound, NotSignedIn
 from clawloops.gateway.route import Directory
 from clawloops.model.account import User
-from clawloops.model.provider import Backend, BackendKind, Model, Target
+from clawloops.model.provider import Backend, BackendKind, Model, Place, Route, Target
 from clawloops.model.usage import Call, Tokens
 from clawloops.store import usage
 from tests.control.conftest import House
@@ -35,8 +35,11 @@ class Ring:
 async def ring(house: House) -> Ring:
     directory = Directory()
     backend = Backend("b0", "Lab", BackendKind.OLLAMA, "http://x", "", 0)
-    directory.set_models(
-        [Target(Model(f"m{name}", name, "b0", name, 1, 1, False, 0), backend, None) for name in ("small", "large")]
+    directory.set_routes(
+        [
+            Route(Model(f"m{name}", name, (Place("b0", name),), 1, 1, False, 0), (Target(backend, name),))
+            for name in ("small", "large")
+        ]
     )
     olga, _ = await house.join("olga")
     ada, _ = await house.join("ada", by=olga)
@@ -57,11 +60,11 @@ async def test_a_key_is_told_once_kept_as_a_hash_and_open_at_once(ring: Ring) ->
 
 async def test_it_opens_only_the_models_that_it_was_made_for(ring: Ring) -> None:
     caller = ring.directory.find_key(await ring.make(models=("large",)))
-    assert [target.model.name for target in ring.directory.targets(caller)] == ["large"]
+    assert [route.model.name for route in ring.directory.routes(caller)] == ["large"]
     with pytest.raises(Forbidden):
-        ring.directory.target("small", caller)
+        ring.directory.route("small", caller)
     everything = ring.directory.find_key(await ring.make("desktop"))
-    assert ring.directory.target("small", everything).model.name == "small"
+    assert ring.directory.route("small", everything).model.name == "small"
 
 
 async def test_a_revoked_an_ended_and_an_unknown_key_open_nothing(ring: Ring, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,10 +13,13 @@ import aiohttp
 from aiohttp import web
 
 from clawloops.clock import now_ms
+from clawloops.gateway.health import Health
 from clawloops.gateway.ingress import gateway_app, runner
 from clawloops.gateway.proxy import Proxy, upstream_session
+from clawloops.gateway.reach import Reach
 from clawloops.gateway.route import Directory
-from clawloops.model.provider import Backend, BackendKind, Model, Target
+from clawloops.gateway.upstreams import LiteLLM
+from clawloops.model.provider import Backend, BackendKind, Credential, Model, Place, Route, Target
 from clawloops.model.usage import Call
 from tests.upstream import Upstream
 
@@ -31,12 +34,14 @@ class Gateway:
     directory: Directory
     upstream: Upstream
     session: aiohttp.ClientSession  # a runtime's own client
+    health: Health
+    proxy: Proxy
     settled: list[Call] = field(default_factory=list)
     refused: list[tuple[str, str]] = field(default_factory=list)
 
     def serve_model(self, name: str, *, upstream: str | None = None, **backend: Any) -> None:
         """Add a public name that leads to the scriptable upstream (or where `backend` says)."""
-        self.directory.set_models([*self.directory.targets(), target(name, self.upstream, upstream, **backend)])
+        self.directory.set_routes([*self.directory.routes(), route(name, self.upstream, upstream, **backend)])
 
     async def post(self, model: str, *, path: str = "/v1/chat/completions", **fields: Any) -> aiohttp.ClientResponse:
         body = {"model": model, "messages": [{"role": "user", "content": "Hello"}], **fields}
@@ -45,7 +50,7 @@ class Gateway:
         return await self.session.post(self.url + path, json=body)
 
 
-def target(
+def route(
     name: str,
     server: Upstream,
     upstream: str | None = None,
@@ -54,11 +59,15 @@ def target(
     url: str | None = None,
     provider: str = "",
     key: str | None = KEY,
-) -> Target:
+) -> Route:
     address = url if url is not None else server.url + ("/v1" if kind is BackendKind.OPENAI else "")
     backend = Backend("b" + "0" * 16, "Lab server", kind, address, provider, 1_700_000_000_000)
-    model = Model("m-" + name, name, backend.id, upstream or name, 128_000, 8_192, False, 1_700_000_000_000)
-    return Target(model, backend, key)
+    credentials = (Credential("c-" + key, key),) if key else ()
+    return Route(named(name, Place(backend.id, upstream or name)), (Target(backend, upstream or name, credentials),))
+
+
+def named(name: str, *places: Place) -> Model:
+    return Model("m-" + name, name, places, 128_000, 8_192, False, 1_700_000_000_000)
 
 
 @asynccontextmanager
@@ -91,8 +100,8 @@ async def open_gateway(
         upstream_session() as outward,
         aiohttp.ClientSession(headers={"Authorization": f"Bearer {TOKEN}"}) as own,
     ):
-        proxy = Proxy(
-            outward, litellm_url=litellm_url, litellm_key=litellm_key, settle=settle or settled.append, now_ms=now_ms
-        )
+        health = Health()
+        reach = Reach(outward, LiteLLM(litellm_url, litellm_key), health)
+        proxy = Proxy(reach, settle=settle or settled.append, now_ms=now_ms)
         async with listening(gateway_app(directory, proxy, pool=pool)) as url:
-            yield Gateway(url, directory, upstream, own, settled, refused)
+            yield Gateway(url, directory, upstream, own, health, proxy, settled, refused)

@@ -11,11 +11,14 @@ from typing import IO
 
 from clawloops import log
 from clawloops.clock import now_ms
+from clawloops.gateway.health import Health
 from clawloops.gateway.ingress import gateway_app
 from clawloops.gateway.journal import Journal
 from clawloops.gateway.proxy import Proxy, upstream_session
+from clawloops.gateway.reach import Reach
 from clawloops.gateway.route import Directory
-from tests.gateway.gate import LOOPBACK, TOKEN, listening, target
+from clawloops.gateway.upstreams import LiteLLM
+from tests.gateway.gate import LOOPBACK, TOKEN, listening, route
 from tests.upstream import Upstream
 
 TOKEN_OF_BOB = "runtime-token-of-bob"
@@ -35,13 +38,13 @@ async def main(upstream_url: str, journal: Journal) -> None:
     server = Upstream()
     server.url = upstream_url
     directory = Directory()
-    directory.set_models([target(name, server) for name in ("small", "ada", "bob")])
+    directory.set_routes([route(name, server) for name in ("small", "ada", "bob")])
     for token, name, address in ((TOKEN, "ada", "127.0.0.1"), (TOKEN_OF_BOB, "bob", ADDRESS_OF_BOB)):
         directory.set_runtime(
             sha256(token.encode()).digest(), runtime_id=f"r-{name}", user_id=f"u-{name}", address=address
         )
     async with upstream_session() as session:
-        proxy = Proxy(session, litellm_url="", litellm_key="", settle=journal.append, now_ms=now_ms)
+        proxy = Proxy(Reach(session, LiteLLM("", ""), Health()), settle=journal.append, now_ms=now_ms)
         async with listening(gateway_app(directory, proxy, pool=LOOPBACK)) as url:
             print(url, flush=True)
             await asyncio.Event().wait()

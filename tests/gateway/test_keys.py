@@ -10,9 +10,7 @@ import aiohttp
 import openai
 import pytest
 
-from clawloops.clock import now_ms
 from clawloops.gateway.ingress import members_app
-from clawloops.gateway.proxy import Proxy, upstream_session
 from clawloops.model.key import ApiKey
 from clawloops.model.provider import BackendKind
 from tests.gateway.gate import TOKEN, Gateway, listening
@@ -29,10 +27,8 @@ async def door(gateway: Gateway) -> AsyncIterator[str]:
     gateway.serve_model("large", kind=BackendKind.OLLAMA)
     digest = sha256(KEY_OF_ADA.encode()).digest()
     gateway.directory.set_key(ApiKey("k-laptop", "u-ada", "laptop", digest, "clk_", frozenset(["small"]), 0, 0))
-    async with upstream_session() as outward:
-        proxy = Proxy(outward, litellm_url="", litellm_key="", settle=gateway.settled.append, now_ms=now_ms)
-        async with listening(members_app(gateway.directory, proxy)) as url:
-            yield url
+    async with listening(members_app(gateway.directory, gateway.proxy)) as url:
+        yield url
 
 
 async def _status(url: str, path: str, token: str, **fields: object) -> int:

@@ -14,7 +14,7 @@ from clawloops.gateway import providers
 from clawloops.gateway.proxy import upstream_session
 from clawloops.gateway.resolve import is_out_of_bounds
 from clawloops.model.provider import Backend, BackendKind
-from tests.gateway.gate import KEY, target
+from tests.gateway.gate import KEY, route
 from tests.upstream import Script, Upstream
 
 
@@ -25,7 +25,7 @@ async def session() -> AsyncIterator[aiohttp.ClientSession]:
 
 
 def _backend(upstream: Upstream, kind: BackendKind = BackendKind.OPENAI, url: str | None = None) -> Backend:
-    return target("x", upstream, kind=kind, url=url).backend
+    return route("x", upstream, kind=kind, url=url).targets[0].backend
 
 
 async def _check(session: aiohttp.ClientSession, backend: Backend, model: str, key: str | None = KEY) -> None:

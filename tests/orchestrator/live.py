@@ -15,6 +15,7 @@ import aiohttp
 import docker
 from aiohttp import web
 
+from clawloops.model import provider
 from clawloops.model.provider import Model
 from clawloops.model.runtime import Runtime, Want
 from clawloops.orchestrator.ask import TIMEOUT_S, Control
@@ -26,7 +27,7 @@ from tests.standin.place import ROOT, Place
 from tests.upstream import Upstream
 
 CLONE_NEWNET = 0x40000000
-SMALL = Model("m" + "0" * 16, "small", "b" + "0" * 16, "small", 128_000, 8192, True, 1)
+SMALL = Model("m" + "0" * 16, "small", (provider.Place("b" + "0" * 16, "small"),), 128_000, 8192, True, 1)
 
 
 def openclaw_image(client: docker.DockerClient) -> str:

@@ -20,7 +20,7 @@ from tests.standin.place import Place
 from tests.upstream import Script
 
 EVERY_DAY_MS = 24 * 3600 * 1000
-LARGE = replace(SMALL, id="m" + "1" * 16, name="large", upstream="large")
+LARGE = replace(SMALL, id="m" + "1" * 16, name="large")
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ from typing import Any
 import docker.errors
 import pytest
 
+from clawloops.model import provider
 from clawloops.model.provider import Backend, BackendKind, Model
 from clawloops.model.runtime import STEPS, Phase, Want
 from clawloops.runtimes import containers, names
@@ -185,7 +186,7 @@ async def test_a_new_model_reaches_the_running_runtime_without_a_restart(place: 
     before = place.container(runtime).attrs["State"]["StartedAt"]
     assert await _models_inside(place, runtime) == []
     await backends.add(place.db, Backend("b1", "local", BackendKind.OLLAMA, "http://ollama:11434", "", 1))
-    await models.add(place.db, Model("m1", "team-small", "b1", "small", 32768, 4096, True, 1))
+    await models.add(place.db, Model("m1", "team-small", (provider.Place("b1", "small"),), 32768, 4096, True, 1))
     assert place.loop
     place.loop.wake_all()
     async with asyncio.timeout(2):

@@ -31,7 +31,9 @@ async def model(docker_client: docker.DockerClient, place: Place) -> AsyncIterat
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     listener.bind(("0.0.0.0", place.install.gateway_port))
     await web.SockSite(runner, listener).start()
-    await backends.add(place.db, Backend(SMALL.backend_id, "local", BackendKind.OLLAMA, "http://unused:11434", "", 1))
+    await backends.add(
+        place.db, Backend(SMALL.places[0].backend_id, "local", BackendKind.OLLAMA, "http://unused:11434", "", 1)
+    )
     await models.add(place.db, SMALL)
     yield upstream
     await runner.cleanup()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from clawloops.model.provider import Model
+from clawloops.model.provider import Model, Place
 from clawloops.model.runtime import Runtime, Want
 from clawloops.runtimes import names, openclaw
 from clawloops.runtimes.spec import Install, create_body, spec_hash
@@ -14,7 +14,7 @@ INSTALL = Install(
 )
 SECURE = replace(INSTALL, scheme="https", base="claw.example.org", port=443)
 RUNTIME = Runtime("r0011", "u42", "brave-otter", Want.RUNNING, "10.201.0.8/29", 3, b"x", 1, 0, "", 0, 0)
-MODEL = Model("m1", "team-small", "b1", "llama:1b", 32768, 4096, False, 0)
+MODEL = Model("m1", "team-small", (Place("b1", "llama:1b"),), 32768, 4096, False, 0)
 
 
 def test_the_host_config_is_the_hardened_one() -> None:

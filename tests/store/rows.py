@@ -6,10 +6,12 @@ import secrets
 from dataclasses import replace
 from typing import Any
 
-from clawloops.model.account import Invitation, Role, Session, SessionKind, User
-from clawloops.model.provider import Backend, BackendKind, Model
+from clawloops.model.account import Group, Invitation, Role, Session, SessionKind, User
+from clawloops.model.provider import Backend, BackendKind, Model, Place
 from clawloops.model.runtime import Runtime, Want
 from clawloops.model.usage import Call, Tokens
+from clawloops.store.credentials import Kept
+from clawloops.store.seal import Sealed
 
 NOW = 1_800_000_000_000
 
@@ -44,8 +46,16 @@ def backend(name: str = "local", **changes: Any) -> Backend:
     return replace(Backend(f"b-{name}", name, BackendKind.OLLAMA, "http://ollama:11434", "", NOW), **changes)
 
 
+def credential(backend_id: str, sealed: Sealed, **changes: Any) -> Kept:
+    return replace(Kept(sealed, backend_id, "", "", None, NOW), **changes)
+
+
+def group(name: str = "design", *members: str) -> Group:
+    return Group(f"g-{name}", name, frozenset(members), NOW)
+
+
 def model(name: str = "small", backend_id: str = "b-local", **changes: Any) -> Model:
-    return replace(Model(f"m-{name}", name, backend_id, f"{name}:latest", 32768, 4096, False, NOW), **changes)
+    return replace(Model(f"m-{name}", name, (Place(backend_id, f"{name}:latest"),), 32768, 4096, False, NOW), **changes)
 
 
 def call(**changes: Any) -> Call:

@@ -12,7 +12,15 @@ from clawloops.model.account import Invitation, Role
 from clawloops.model.audit import AuditEntry
 from clawloops.model.runtime import Want
 from clawloops.model.usage import Tokens, Total
-from clawloops.store import audit, backends, credentials, invitations, meta, models, runtimes, sessions, usage, users
+from clawloops.store import (
+    audit,
+    invitations,
+    meta,
+    runtimes,
+    sessions,
+    usage,
+    users,
+)
 from clawloops.store.db import Database
 from clawloops.store.seal import Sealed
 from tests.store import rows
@@ -222,62 +230,6 @@ async def test_a_user_with_a_runtime_cannot_be_deleted_so_no_slug_is_reused(db: 
     await runtimes.add(db, rows.runtime())
     with pytest.raises(Conflict):
         await db.execute("DELETE FROM users WHERE id = $1", "u-ada")
-
-
-async def test_a_removed_backend_takes_its_credential_and_models_along(db: Database) -> None:
-    await backends.add(db, one := rows.backend())
-    await backends.add(db, other := rows.backend("remote"))
-    await credentials.put(db, one.id, SEALED)
-    await models.add(db, rows.model())
-    await models.add(db, kept := rows.model("large", other.id))
-    assert await backends.all(db) == [one, other]
-    await backends.delete(db, one.id)
-    assert await backends.get(db, one.id) is None
-    assert await backends.get(db, other.id) == other
-    assert await credentials.all(db) == {}
-    assert await models.all(db) == [kept]
-
-
-async def test_a_credential_is_replaced_only_by_a_newer_one(db: Database) -> None:
-    await backends.add(db, rows.backend())
-    await credentials.put(db, "b-local", SEALED)
-    assert await credentials.get(db, "b-local") == SEALED
-    with pytest.raises(Conflict):
-        await credentials.put(db, "b-local", replace(SEALED, ciphertext=b"older"))
-    await credentials.put(db, "b-local", newer := replace(SEALED, version=2, ciphertext=b"newer"))
-    assert await credentials.all(db) == {"b-local": newer}
-    await credentials.put(db, "b-local", fresh := replace(SEALED, credential_id="c2"))
-    assert await credentials.get(db, "b-local") == fresh
-    await credentials.delete(db, "b-local")
-    assert await credentials.get(db, "b-local") is None
-    with pytest.raises(Conflict):
-        await credentials.put(db, "b-none", SEALED)
-
-
-async def test_models_come_default_first_then_by_name_in_any_locale(db: Database) -> None:
-    await backends.add(db, rows.backend())
-    for name in ("b", "a", "B", "z"):
-        await models.add(db, rows.model(name))
-    await models.set_default(db, "m-z")
-    assert [each.name for each in await models.all(db)] == ["z", "B", "a", "b"]
-    await models.set_default(db, "m-a")
-    assert [(each.name, each.is_default) for each in await models.all(db)][:2] == [("a", True), ("B", False)]
-    assert await models.by_name(db, "b") == rows.model("b")
-    assert await models.by_name(db, "b,B") is None
-    await models.delete(db, "m-a")
-    assert [each.name for each in await models.all(db)] == ["B", "b", "z"]
-
-
-async def test_there_is_one_default_and_an_unknown_one_changes_nothing(db: Database) -> None:
-    await backends.add(db, rows.backend())
-    await models.add(db, first := rows.model(is_default=True))
-    with pytest.raises(Conflict):
-        await models.add(db, rows.model("second", is_default=True))
-    with pytest.raises(NotFound):
-        await models.set_default(db, "m-none")
-    assert await models.all(db) == [first]
-    with pytest.raises(Conflict, match=r"models\.name"):
-        await models.add(db, rows.model(id="m-other"))
 
 
 async def test_calls_settled_twice_count_once_with_the_offset_beside_them(db: Database) -> None:

@@ -145,9 +145,9 @@ async def test_rows_swapped_in_the_database_do_not_open(db: Database) -> None:
             owner=backend,
             version=1,
         )
-        await credentials.put(db, f"b-{backend}", sealed)
+        await credentials.add(db, rows.credential(f"b-{backend}", sealed))
     await db.execute("UPDATE credentials SET ciphertext = (SELECT ciphertext FROM credentials WHERE id = 'c-one')")
-    stored = await credentials.all(db)
+    stored = {each.backend_id: each.sealed for each in await credentials.all(db)}
     assert SEALER.open(stored["b-one"], table=credentials.TABLE, provider="", owner="one") == "sk-one"
     with pytest.raises(SealBroken):
         SEALER.open(stored["b-two"], table=credentials.TABLE, provider="", owner="two")
@@ -174,7 +174,8 @@ async def test_a_wrong_master_key_refuses_to_start_and_changes_nothing(db: Datab
 
 async def test_credentials_without_a_sentinel_refuse_to_start(db: Database) -> None:
     await backends.add(db, rows.backend())
-    await credentials.put(db, "b-local", SEALER.seal("sk", credential_id="c1", version=1, **PLACE))
+    sealed = SEALER.seal("sk", credential_id="c1", version=1, **PLACE)
+    await credentials.add(db, rows.credential("b-local", sealed))
     with pytest.raises(SetupError, match="restore a backup"):
         await check_sentinel(db, SEALER)
     assert await meta.get(db, "seal:sentinel") is None

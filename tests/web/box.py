@@ -18,16 +18,19 @@ from yarl import URL
 from clawloops.clock import now_ms
 from clawloops.control.accounts import Accounts
 from clawloops.control.audit import Audit
+from clawloops.control.backends import Backends, BundledParts
+from clawloops.control.groups import Groups
 from clawloops.control.handover import Handover
 from clawloops.control.hooks import Hooks
 from clawloops.control.invitations import Invitations
 from clawloops.control.keys import Keys
 from clawloops.control.ledger import Ledger
-from clawloops.control.models import BundledParts, Models
+from clawloops.control.models import Models
 from clawloops.control.rollouts import Rollouts
 from clawloops.control.runtimes import Runtimes
 from clawloops.control.sessions import Sessions
 from clawloops.control.workspaces import Workspaces
+from clawloops.gateway.health import Health
 from clawloops.gateway.journal import Journal
 from clawloops.gateway.route import Directory
 from clawloops.model.account import Role, Session, SessionKind, User
@@ -71,6 +74,9 @@ class Box:
     workspaces: Workspaces
     rollouts: Rollouts
     models: Models
+    backends: Backends
+    health: Health
+    groups: Groups
     ledger: Ledger
     keys: Keys
     audit: Audit
@@ -98,7 +104,8 @@ class Box:
         """Serve the public listener."""
         app = dashboard_app(
             site=self.site, accounts=self.accounts, invitations=self.invitations, sessions=self.sessions,
-            handover=self.handover, runtimes=self.runtimes, models=self.models, ledger=self.ledger,
+            handover=self.handover, runtimes=self.runtimes,
+            models=self.models, backends=self.backends, groups=self.groups, ledger=self.ledger,
             keys=self.keys, audit=self.audit,
             board=self.board, waker=self, activity=self.activity, hooks=self.hooks, host=self,
             workspaces=self.workspaces, rollouts=self.rollouts, runtime_port=self.runtime_port,
@@ -153,6 +160,10 @@ class Box:
 
     async def send(self, path: str, token: str, **fields: str) -> aiohttp.ClientResponse:
         """A form as our own page sends it."""
+        return await self.send_rows(path, token, list(fields.items()))
+
+    async def send_rows(self, path: str, token: str, rows: list[tuple[str, str]]) -> aiohttp.ClientResponse:
+        """The same for a form with several fields of one name."""
         return await self.ask(
             "POST",
             path,
@@ -162,7 +173,7 @@ class Box:
                 "Sec-Fetch-Site": "same-origin",
                 "Cookie": f"{cookies.SESSION}={token}",
             },
-            data={"csrf": cookies.csrf_of(token), **fields},
+            data=[("csrf", cookies.csrf_of(token)), *rows],
         )
 
 
@@ -189,7 +200,9 @@ async def opened_box(folder: Path) -> AsyncIterator[Box]:
         runtimes = Runtimes(db, audit, pool=IPv4Network("10.201.0.0/24"), wake=woken.append)
         bundled = BundledParts(ollama_url="", litellm_url="", litellm_key="")
         sealer = Sealer(secrets.token_bytes(32), install_id="0" * 8)
-        models = Models(db, sealer, http, directory, audit, bundled=bundled, wake_all=lambda: None)
+        models = Models(db, sealer, directory, audit, wake_all=lambda: None)
+        health = Health()
+        backends = Backends(db, sealer, http, models, health=health, audit=audit, bundled=bundled)
         journal = Journal(folder / "usage.log")
         stack.callback(journal.close)
         accounts.on_disabled = runtimes.stop_for
@@ -201,7 +214,8 @@ async def opened_box(folder: Path) -> AsyncIterator[Box]:
                 db, audit, runtimes, Engine(), install_id="0" * 8, data=str(folder), wake=woken.append
             ),
             invitations=Invitations(db, accounts, audit, origin=site.origin), handover=Handover(sessions),
-            models=models, ledger=Ledger(db, journal), keys=Keys(db, audit, directory),
+            models=models, backends=backends, health=health, groups=Groups(db, audit, changed=models.changed),
+            ledger=Ledger(db, journal), keys=Keys(db, audit, directory),
             audit=audit, journal=journal, directory=directory, http=http,
             auth_port=auth_port, runtime_port=runtime_port, woken=woken,
         )  # fmt: skip

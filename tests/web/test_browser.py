@@ -14,7 +14,7 @@ from playwright.async_api import Browser, BrowserContext, async_playwright, expe
 
 from clawloops.clock import now_ms
 from clawloops.model.account import Role, User
-from clawloops.model.provider import Backend, BackendKind, Model, Target
+from clawloops.model.provider import Backend, BackendKind, Model, Place
 from clawloops.model.rollout import Rollout, RolloutState
 from clawloops.model.runtime import Phase, Runtime, Sleep, View, Want
 from clawloops.model.usage import Call, Tokens
@@ -77,10 +77,9 @@ async def with_models(box: Box) -> None:
     for backend, names in made:
         await backends.add(box.db, backend)
         for name in names:
-            await models.add(box.db, Model(f"m-{name}", name, backend.id, name, 32_768, 8192, name == "qwen3:8b", 1))
-    box.directory.set_models(
-        [Target(each, made[each.backend_id == "b2"][0], None) for each in await models.all(box.db)]
-    )
+            model = Model(f"m-{name}", name, (Place(backend.id, name),), 32_768, 8192, name == "qwen3:8b", 1)
+            await models.add(box.db, model)
+    await box.models.load()
 
 
 async def with_people(box: Box, owner: User) -> None:

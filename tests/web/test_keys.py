@@ -6,15 +6,18 @@ import re
 
 from clawloops.clock import now_ms
 from clawloops.model.account import User
-from clawloops.model.provider import Backend, BackendKind, Model, Target
+from clawloops.model.provider import Backend, BackendKind, Model, Place, Route, Target
 from clawloops.model.usage import Call, Tokens
 from tests.web.box import Box
 
 
 def _serve(box: Box) -> None:
     backend = Backend("b0", "Lab", BackendKind.OLLAMA, "http://x", "", 0)
-    box.directory.set_models(
-        [Target(Model(f"m{name}", name, "b0", name, 1, 1, False, 0), backend, None) for name in ("small", "large")]
+    box.directory.set_routes(
+        [
+            Route(Model(f"m{name}", name, (Place("b0", name),), 1, 1, False, 0), (Target(backend, name),))
+            for name in ("small", "large")
+        ]
     )
 
 

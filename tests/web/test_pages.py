@@ -124,7 +124,7 @@ async def test_a_backend_that_does_not_answer_is_told_beside_its_field_and_the_k
     )
     text = await refused.text()
     assert refused.status == 400 and 'id="openai-url-note"' in text and 'value="tiny"' in text
-    assert "sk-canary" not in text and await box.models.backends() == []
+    assert "sk-canary" not in text and await box.backends.all() == []
 
 
 async def test_opening_shows_progress_and_then_leads_to_the_workspace(box: Box) -> None:
@@ -187,10 +187,10 @@ async def _event(content: object) -> str:
 
 
 async def test_an_unforeseen_error_is_a_page_that_leaks_nothing(box: Box, monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(self: Models) -> list[object]:
+    def broken(self: Models, user: object) -> list[object]:
         raise RuntimeError("secret detail at /var/lib/clawloops with sk-123456789")
 
-    monkeypatch.setattr(Models, "names", broken)
+    monkeypatch.setattr(Models, "names_for", broken)
     token, _ = await box.signed_in(await box.member("mia"))
     page = await box.page("/", token)
     text = await page.text()

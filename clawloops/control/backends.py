@@ -1,0 +1,349 @@
+"""Model backends and their keys: each is checked with a real call before it is kept, and a key is sealed."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+import secrets
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import aiohttp
+from yarl import URL
+
+from clawloops.clock import now_ms
+from clawloops.control.audit import Audit
+from clawloops.control.models import Models, is_name, keep_a_default, sealed_for
+from clawloops.errors import (
+    BackendRefused,
+    BackendUnavailable,
+    BadInput,
+    ClawLoopsError,
+    Conflict,
+    Forbidden,
+    NotFound,
+)
+from clawloops.gateway import providers
+from clawloops.gateway.health import Condition, Health
+from clawloops.gateway.resolve import is_out_of_bounds
+from clawloops.log import redactor
+from clawloops.model.account import User
+from clawloops.model.provider import Backend, BackendKind, Model, Place
+from clawloops.store import backends, credentials, models
+from clawloops.store.credentials import TABLE, Kept
+from clawloops.store.db import Database
+from clawloops.store.seal import Sealer
+
+LOOK_EVERY_S = 15
+ALL_EVERY = 4  # looks; the ones between are at those that failed
+MAX_LISTED = 25
+MOST_KEYS = 20
+_HINT = 4  # characters of a key that its admin may compare
+_PROVIDER = re.compile(r"^[a-z0-9_]{2,40}$")
+WINDOW = {BackendKind.OLLAMA: 32_768, BackendKind.OPENAI: 128_000, BackendKind.LITELLM: 128_000}
+MAX_TOKENS = 8192
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class BundledParts:
+    """Addresses of the parts that this box brings along; "" where one was left out."""
+
+    ollama_url: str
+    litellm_url: str
+    litellm_key: str
+
+
+@dataclass(frozen=True, slots=True)
+class Shelf:
+    """A backend as an admin sees it."""
+
+    backend: Backend
+    keys: tuple[Kept, ...]
+    condition: Condition
+    served: tuple[str, ...]  # the public names that lead there
+
+
+class Backends:
+    def __init__(
+        self,
+        db: Database,
+        sealer: Sealer,
+        session: aiohttp.ClientSession,
+        models: Models,
+        *,
+        health: Health,
+        audit: Audit,
+        bundled: BundledParts,
+    ) -> None:
+        self._db = db
+        self._sealer = sealer
+        self._session = session
+        self._models = models
+        self._health = health
+        self._audit = audit
+        self._bundled = bundled
+
+    async def all(self) -> list[Backend]:
+        return await backends.all(self._db)
+
+    async def shelves(self) -> list[Shelf]:
+        """Every backend with its keys, how it does, and what is served from it."""
+        keys = await credentials.all(self._db)
+        names = self._models.names()
+        now = time.monotonic()
+        return [
+            Shelf(
+                backend,
+                tuple(each for each in keys if each.backend_id == backend.id),
+                self._health.condition(backend.id, now),
+                tuple(each.name for each in names if any(place.backend_id == backend.id for place in each.places)),
+            )
+            for backend in await backends.all(self._db)
+        ]
+
+    def key_is_aside(self, credential_id: str) -> bool:
+        """Whether its backend refused it, or asked it to slow down, a moment ago."""
+        return self._health.key_is_aside(credential_id, time.monotonic())
+
+    async def add(
+        self, *, kind: BackendKind, name: str, url: str, provider: str, key: str, names: Sequence[str], by: User
+    ) -> Backend:
+        """Check a backend with a real completion on its first model; keep it only if that worked.
+
+        `names` are the backend's own model names; when empty, what the backend lists is taken (at most 25).
+        Raises BadInput with the field that is wrong: an address that does not answer, a key that is refused.
+        """
+        _admin(by)
+        key = key.strip()
+        redactor.add(key)
+        backend = Backend(
+            id="b" + secrets.token_hex(8),
+            name=name.strip()[:60] or _default_name(kind, provider.strip().lower()),
+            kind=kind,
+            url=self._address(kind, url.strip()),
+            provider=_provider(kind, provider),
+            created_at=now_ms(),
+        )
+        wanted = await self._checked(backend, key or None, [each.strip() for each in names if each.strip()])
+        try:
+            async with self._db.transaction():
+                await backends.add(self._db, backend)
+                if key:
+                    await credentials.add(self._db, self._seal(backend, key, name="", group_id=None))
+                for model in _models_of(backend, wanted, first=not await models.all(self._db)):
+                    await models.add(self._db, model)
+        except Conflict:
+            raise await self._taken(backend) from None
+        await self._audit.record(by.id, "model backend added", backend.name, ", ".join(wanted))
+        await self._models.changed()
+        return backend
+
+    async def remove(self, backend_id: str, *, by: User) -> None:
+        """Forget a backend, its sealed keys, and the names that then lead nowhere. Raises NotFound."""
+        _admin(by)
+        backend = await self._get(backend_id)
+        async with self._db.transaction():
+            await backends.delete(self._db, backend_id)
+            await models.delete_homeless(self._db)
+            await keep_a_default(self._db)
+        self._health.worked(backend_id)
+        await self._audit.record(by.id, "model backend removed", backend.name)
+        await self._models.changed()
+
+    async def add_key(self, backend_id: str, key: str, *, name: str, group_id: str, by: User) -> None:
+        """One more key, for everybody's calls or ("" for none) for those of one group. It is checked with a real call.
+
+        Raises NotFound, and BadInput with the field that is wrong.
+        """
+        _admin(by)
+        backend = await self._get(backend_id)
+        key = key.strip()
+        if not key:
+            raise BadInput("Give the key.", field="key")
+        redactor.add(key)
+        if sum(each.backend_id == backend_id for each in await credentials.all(self._db)) >= MOST_KEYS:
+            raise BadInput(f"It has {MOST_KEYS} keys already. Remove one that is no longer needed.", field="key")
+        served = [
+            place.upstream for model in self._models.names() for place in model.places if place.backend_id == backend_id
+        ]
+        await self._checked(backend, key, served[:1])
+        kept = self._seal(backend, key, name=" ".join(name.split())[:60], group_id=group_id or None)
+        try:
+            await credentials.add(self._db, kept)
+        except Conflict:
+            raise BadInput(
+                "This backend or this group was removed meanwhile. Reload the page.", field="group"
+            ) from None
+        await self._audit.record(by.id, "backend key added", backend.name, kept.hint)
+        await self._models.changed()
+
+    async def remove_key(self, backend_id: str, credential_id: str, *, by: User) -> None:
+        """The next call no longer uses it. Raises NotFound."""
+        _admin(by)
+        backend = await self._get(backend_id)
+        if not await credentials.delete(self._db, credential_id, backend_id):
+            raise NotFound("This key was removed already. Reload the page.")
+        self._health.forget_key(credential_id)
+        await self._audit.record(by.id, "backend key removed", backend.name)
+        await self._models.changed()
+
+    async def run(self) -> None:
+        """Ask backends whether they are there, those that failed more often, until cancelled."""
+        turn = 0
+        while True:
+            await asyncio.sleep(LOOK_EVERY_S)
+            turn += 1
+            try:
+                for backend in await backends.all(self._db):
+                    if turn % ALL_EVERY == 0 or self._health.condition(backend.id, time.monotonic()).why:
+                        await self._look(backend)
+            except ClawLoopsError as error:
+                log.error("backends were not looked at: %s", error)
+
+    async def _look(self, backend: Backend) -> None:
+        parts = {"litellm_url": self._bundled.litellm_url, "litellm_key": self._bundled.litellm_key}
+        if backend.kind is BackendKind.LITELLM:  # a provider has no list that costs nothing: its next call will tell
+            return
+        try:
+            await providers.probe(self._session, backend, self._models.key_of(backend.id), model=None, **parts)
+        except BackendUnavailable as error:
+            self._health.failed(backend.id, str(error), time.monotonic(), at=now_ms())
+        except BackendRefused:
+            self._health.worked(backend.id)  # it is there; what it refuses, a call says in its own words
+        else:
+            self._health.worked(backend.id)
+
+    async def _get(self, backend_id: str) -> Backend:
+        backend = await backends.get(self._db, backend_id)
+        if backend is None:
+            raise NotFound("This backend was removed already. Reload the page.")
+        return backend
+
+    def _seal(self, backend: Backend, key: str, *, name: str, group_id: str | None) -> Kept:
+        sealed = self._sealer.seal(
+            key, table=TABLE, credential_id="c" + secrets.token_hex(8), provider=sealed_for(backend),
+            owner=backend.id, version=1,
+        )  # fmt: skip
+        hint = key[-_HINT:] if len(key) >= 4 * _HINT else ""
+        return Kept(sealed, backend.id, name, hint, group_id, now_ms())
+
+    async def _taken(self, backend: Backend) -> BadInput:
+        if any(each.name == backend.name for each in await backends.all(self._db)):
+            return BadInput("There is a backend of this name. Give this one another name.", field="name")
+        return BadInput(
+            "One of these names is taken already. Connect this backend with other models, or remove that name first.",
+            field="models",
+        )
+
+    async def _checked(self, backend: Backend, key: str | None, names: list[str]) -> list[str]:
+        parts = {"litellm_url": self._bundled.litellm_url, "litellm_key": self._bundled.litellm_key}
+        field = "provider" if backend.kind is BackendKind.LITELLM else "url"
+        try:
+            listed = await providers.probe(self._session, backend, key, model=names[0] if names else None, **parts)
+            wanted = names or _listed(listed, backend)
+            for each in wanted:
+                if not is_name(each):
+                    raise BadInput(f"{each!r} is not a model name.", field="models")
+            await providers.check(self._session, backend, key, model=wanted[0], **parts)
+        except BackendUnavailable as error:
+            raise BadInput(str(error), field=field) from error
+        except BackendRefused as error:
+            refused = error.status in (401, 403)
+            raise BadInput(str(error), field="key" if refused else "models") from error
+        return list(dict.fromkeys(wanted))
+
+    def _address(self, kind: BackendKind, url: str) -> str:
+        match kind:
+            case BackendKind.OLLAMA if not url:
+                if not self._bundled.ollama_url:
+                    raise BadInput("This box runs no Ollama of its own. Give the address of one.", field="url")
+                return self._bundled.ollama_url
+            case BackendKind.OLLAMA:
+                return _address(url).removesuffix("/v1")
+            case BackendKind.OPENAI:
+                address = _address(url)
+                return address if URL(address).path not in ("", "/") else f"{address}/v1"
+            case BackendKind.LITELLM:
+                if not self._bundled.litellm_url:
+                    raise BadInput("LiteLLM is not running on this box; run ./install.sh again.", field="provider")
+                return _address(url) if url else ""
+
+
+def _address(text: str) -> str:
+    """An http(s) address without a trailing slash. Loopback is refused: it would be this container, not the box."""
+    try:
+        url = URL(text if "://" in text else f"http://{text}")
+    except ValueError as error:
+        raise BadInput(f"This is not an address ({error}). Example: http://192.168.1.20:8000/v1", field="url") from None
+    if url.scheme not in ("http", "https") or not url.host or url.user or url.query_string or url.fragment:
+        raise BadInput("Give an http or https address, for example http://192.168.1.20:8000/v1", field="url")
+    if _is_loopback(url.host):
+        raise BadInput(
+            "localhost means ClawLoops' own container here. For a server on this box use "
+            "http://host.docker.internal:PORT/v1, and let it listen on more than 127.0.0.1.",
+            field="url",
+        )
+    return str(url).rstrip("/")
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost" or host.endswith(".localhost"):
+        return True
+    try:
+        return is_out_of_bounds(host)
+    except ValueError:  # a name: looked at when it is resolved
+        return False
+
+
+def _listed(listed: list[str], backend: Backend) -> list[str]:
+    if not listed:
+        hint = (
+            "pull one first: docker compose exec ollama ollama pull NAME"
+            if backend.kind is BackendKind.OLLAMA
+            else "name the models you want"
+        )
+        raise BadInput(f"This backend lists no model; {hint}.", field="models")
+    if len(listed) > MAX_LISTED:
+        raise BadInput(
+            f"This backend lists {len(listed)} models; name those you want, for example {', '.join(listed[:3])}.",
+            field="models",
+        )
+    return listed
+
+
+def _provider(kind: BackendKind, provider: str) -> str:
+    if kind is not BackendKind.LITELLM:
+        return ""
+    provider = provider.strip().lower()
+    if not _PROVIDER.match(provider):
+        raise BadInput(
+            "Give LiteLLM's name of the provider, for example anthropic, gemini or mistral.", field="provider"
+        )
+    return provider
+
+
+def _default_name(kind: BackendKind, provider: str) -> str:
+    return {BackendKind.OLLAMA: "Ollama", BackendKind.OPENAI: "OpenAI-compatible", BackendKind.LITELLM: provider}[kind]
+
+
+def _models_of(backend: Backend, wanted: list[str], *, first: bool) -> list[Model]:
+    return [
+        Model(
+            id="m" + secrets.token_hex(8),
+            name=each,
+            places=(Place(backend.id, each),),
+            context_window=WINDOW[backend.kind],
+            max_tokens=MAX_TOKENS,
+            is_default=first and index == 0,
+            created_at=now_ms(),
+        )
+        for index, each in enumerate(wanted)
+    ]
+
+
+def _admin(user: User) -> None:
+    if not user.role.administers:
+        raise Forbidden("Only an admin can change models.")

@@ -1,0 +1,82 @@
+"""Groups of members: who is in them. What they may do stands with models, keys and budgets."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Awaitable, Callable, Collection
+
+from clawloops.clock import now_ms
+from clawloops.control.audit import Audit
+from clawloops.errors import BadInput, Conflict, Forbidden, NotFound
+from clawloops.model.account import Group, User
+from clawloops.store import groups
+from clawloops.store.db import Database
+
+MOST = 50
+
+
+class Groups:
+    def __init__(self, db: Database, audit: Audit, *, changed: Callable[[], Awaitable[None]]) -> None:
+        """`changed` is awaited after each change: whoever keeps members of groups in memory reads them again."""
+        self._db = db
+        self._audit = audit
+        self._changed = changed
+
+    async def all(self) -> list[Group]:
+        return await groups.all(self._db)
+
+    async def make(self, name: str, members: Collection[str], *, by: User) -> Group:
+        """Raises BadInput with the field that is wrong."""
+        _admin(by)
+        if len(await groups.all(self._db)) >= MOST:
+            raise BadInput(f"There are {MOST} groups already. Remove one that is no longer needed.", field="group")
+        group = Group("g" + secrets.token_hex(8), _name(name), frozenset(members), now_ms())
+        try:
+            await groups.add(self._db, group)
+        except Conflict:
+            raise await self._refused(group.name, members) from None
+        await self._audit.record(by.id, "group made", group.name, _count(members))
+        await self._changed()
+        return group
+
+    async def change(self, group_id: str, name: str, members: Collection[str], *, by: User) -> None:
+        """Raises NotFound, and BadInput with the field that is wrong."""
+        _admin(by)
+        try:
+            await groups.change(self._db, group_id, _name(name), members)
+        except Conflict:
+            raise await self._refused(_name(name), members) from None
+        await self._audit.record(by.id, "group changed", name.strip(), _count(members))
+        await self._changed()
+
+    async def remove(self, group_id: str, *, by: User) -> None:
+        """Its grants, its keys of backends and its budgets go with it. Raises NotFound."""
+        _admin(by)
+        group = next((each for each in await groups.all(self._db) if each.id == group_id), None)
+        if group is None:
+            raise NotFound("This group was removed already. Reload the page.")
+        await groups.delete(self._db, group_id)
+        await self._audit.record(by.id, "group removed", group.name)
+        await self._changed()
+
+    async def _refused(self, name: str, members: Collection[str]) -> BadInput:
+        taken = any(each.name == name for each in await groups.all(self._db))
+        if taken:
+            return BadInput("There is a group of this name. Choose another one.", field="group")
+        return BadInput("Somebody of this list is no longer a member. Reload the page.", field="members")
+
+
+def _name(name: str) -> str:
+    name = " ".join(name.split())
+    if not 1 <= len(name) <= 60:
+        raise BadInput("Give the group a name of 1 to 60 characters.", field="group")
+    return name
+
+
+def _count(members: Collection[str]) -> str:
+    return f"{len(members)} {'member' if len(members) == 1 else 'members'}"
+
+
+def _admin(user: User) -> None:
+    if not user.role.administers:
+        raise Forbidden("Only an admin can change groups.")

@@ -1,0 +1,99 @@
+"""Builds the model side of the box: from the keys in the store to the two doors that callers knock at."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+
+from aiohttp import web
+
+from clawloops.background import Background
+from clawloops.clock import now_ms
+from clawloops.config import Settings
+from clawloops.control.audit import Audit
+from clawloops.control.backends import Backends, BundledParts
+from clawloops.control.groups import Groups
+from clawloops.control.keys import Keys
+from clawloops.control.ledger import Ledger
+from clawloops.control.models import Models
+from clawloops.gateway.health import Health
+from clawloops.gateway.ingress import InUse, gateway_app, members_app
+from clawloops.gateway.journal import Journal
+from clawloops.gateway.proxy import Proxy, upstream_session
+from clawloops.gateway.reach import Reach
+from clawloops.gateway.route import Directory
+from clawloops.gateway.upstreams import LiteLLM
+from clawloops.model.usage import Call
+from clawloops.store.db import Database
+from clawloops.store.seal import Sealer
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSide:
+    """Its services for the dashboard, and what its doors need."""
+
+    directory: Directory
+    models: Models
+    backends: Backends
+    groups: Groups
+    keys: Keys
+    ledger: Ledger
+    reach: Reach
+    journal: Journal
+
+    async def load(self) -> None:
+        """Read from the store what calls are answered from. Raises SealBroken."""
+        await self.models.load()
+        await self.keys.load()
+
+    def doors(
+        self, settings: Settings, *, settled: Callable[[Call], None], in_use: InUse
+    ) -> tuple[web.Application, web.Application]:
+        """What members' own tools reach, and what runtimes reach. `settled` is told of each call written down."""
+
+        def settle(call: Call) -> None:
+            self.journal.append(call)
+            settled(call)
+
+        proxy = Proxy(self.reach, settle=settle, now_ms=now_ms)
+        return (
+            members_app(self.directory, proxy),
+            gateway_app(self.directory, proxy, pool=settings.runtime_pool, in_use=in_use),
+        )
+
+    def keep_up(self, background: Background) -> None:
+        """Begin what goes on beside the calls."""
+        background.keep(self.ledger.run())
+        background.keep(self.backends.run())
+
+
+async def model_side(
+    settings: Settings,
+    stack: AsyncExitStack,
+    db: Database,
+    sealer: Sealer,
+    *,
+    audit: Audit,
+    litellm_key: str,
+    wake_all: Callable[[], None],
+    on_refused: Callable[[str, str], None],
+) -> ModelSide:
+    """`wake_all`: look at every runtime, for its list of models has changed. `on_refused`: see `Directory`."""
+    directory, health = Directory(on_refused=on_refused), Health()
+    journal = await asyncio.to_thread(Journal, settings.data / "journal" / "usage.log")
+    stack.callback(journal.close)
+    session = await stack.enter_async_context(upstream_session())
+    bundled = BundledParts(ollama_url=settings.ollama_url, litellm_url=settings.litellm_url, litellm_key=litellm_key)
+    models = Models(db, sealer, directory, audit, wake_all=wake_all)
+    return ModelSide(
+        directory=directory,
+        models=models,
+        backends=Backends(db, sealer, session, models, health=health, audit=audit, bundled=bundled),
+        groups=Groups(db, audit, changed=models.changed),
+        keys=Keys(db, audit, directory),
+        ledger=Ledger(db, journal),
+        reach=Reach(session, LiteLLM(bundled.litellm_url, bundled.litellm_key), health),
+        journal=journal,
+    )

@@ -1,0 +1,89 @@
+"""One public name: the places it leads to in order, whom it is open to, its size."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from aiohttp import web
+from multidict import MultiDict
+
+from clawloops.control.backends import MAX_TOKENS, WINDOW
+from clawloops.control.models import MOST_PLACES
+from clawloops.errors import BadInput
+from clawloops.model.provider import Grants, Place
+from clawloops.web.context import ACCOUNTS, BACKENDS, GROUPS, MODELS, REFUSED, SENT, USER
+from clawloops.web.pages import render
+
+
+async def show(request: web.Request) -> web.Response:
+    app, model = request.app, request.app[MODELS].get(request.match_info["id"])
+    granted = (await app[MODELS].grants()).get(model.id, Grants())
+    places = model.places
+    if REFUSED in request:
+        places = tuple(_places(request[SENT]))
+        granted = _grants(request[SENT])
+    return render(
+        request,
+        "name.html",
+        model=model,
+        places=[*places, *[Place("", "")] * (MOST_PLACES - len(places))],
+        granted=granted,
+        is_open=request[SENT].get("open") != "some" if REFUSED in request else model.is_open,
+        backends=await app[BACKENDS].all(),
+        groups=await app[GROUPS].all(),
+        members=app[ACCOUNTS].members(),
+    )
+
+
+async def publish(request: web.Request) -> web.Response:
+    places, backends = _places(request[SENT]), {each.id: each for each in await request.app[BACKENDS].all()}
+    windows = [WINDOW[backends[each.backend_id].kind] for each in places if each.backend_id in backends]
+    model = await request.app[MODELS].publish(
+        request[SENT].get("name", ""),
+        places,
+        context_window=min(windows, default=1024),
+        max_tokens=MAX_TOKENS,
+        by=request[USER],
+    )
+    raise web.HTTPSeeOther(f"/models/names/{model.id}")
+
+
+async def change(request: web.Request) -> web.Response:
+    sent, models = request[SENT], request.app[MODELS]
+    model = replace(
+        models.get(request.match_info["id"]),
+        name=sent.get("name", "").strip(),
+        places=tuple(_places(sent)),
+        context_window=_number(sent, "context_window"),
+        max_tokens=_number(sent, "max_tokens"),
+        is_open=sent.get("open") != "some",
+    )
+    await models.change(model, _grants(sent), by=request[USER])
+    raise web.HTTPSeeOther("/models")
+
+
+async def remove(request: web.Request) -> web.Response:
+    await request.app[MODELS].remove(request.match_info["id"], by=request[USER])
+    raise web.HTTPSeeOther("/models")
+
+
+async def set_default(request: web.Request) -> web.Response:
+    await request.app[MODELS].set_default(request.match_info["id"], by=request[USER])
+    raise web.HTTPSeeOther("/models")
+
+
+def _places(sent: MultiDict[str]) -> list[Place]:
+    """The rows of the form in which something stands."""
+    rows = zip(sent.getall("backend", []), sent.getall("upstream", []), strict=False)
+    return [Place(backend, upstream.strip()) for backend, upstream in rows if upstream.strip()]
+
+
+def _grants(sent: MultiDict[str]) -> Grants:
+    return Grants(frozenset(sent.getall("users", [])), frozenset(sent.getall("groups", [])))
+
+
+def _number(sent: MultiDict[str], field: str) -> int:
+    text = sent.get(field, "").replace(",", "").strip()
+    if not text.isdecimal() or len(text) > 9:
+        raise BadInput("Give a number of tokens.", field=field)
+    return int(text)

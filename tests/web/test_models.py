@@ -1,0 +1,93 @@
+"""The pages of models: names with their places and grants, keys of backends, and groups of members."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from clawloops.clock import now_ms
+from clawloops.model.account import Role
+from clawloops.model.provider import Backend, BackendKind, Model, Place
+from clawloops.store import backends, models
+from tests.web.box import Box
+
+
+@pytest.fixture
+async def admin(box: Box) -> str:
+    """Signed in, with two backends and a name for each."""
+    session, _ = await box.signed_in(await box.member("olga", Role.OWNER))
+    for number, name in enumerate(("small", "large")):
+        made = Backend(f"b{number}", f"Lab {number}", BackendKind.OLLAMA, f"http://lab{number}.test", "", number)
+        await backends.add(box.db, made)
+        await models.add(box.db, Model(f"m{number}", name, (Place(made.id, name),), 32_768, 4096, number == 0, 1))
+    await box.models.load()
+    return session
+
+
+async def test_a_name_is_added_changed_and_shown_with_where_it_leads(box: Box, admin: str) -> None:
+    made = await box.send_rows("/models/names", admin, [("name", "best"), ("backend", "b1"), ("upstream", "large"),
+        ("backend", "b0"), ("upstream", ""), ("for", "name")])  # fmt: skip
+    assert made.status == 303
+    name = next(each for each in box.models.names() if each.name == "best")
+    assert made.headers["Location"] == f"/models/names/{name.id}"
+    assert (name.places, name.context_window) == ((Place("b1", "large"),), 32_768)
+    linus = await box.member("linus")
+    changed = await box.send_rows(
+        f"/models/names/{name.id}",
+        admin,
+        [("name", "best"), ("backend", "b1"), ("upstream", "large"), ("backend", "b0"), ("upstream", "small"),
+         ("open", "some"), ("users", linus.id), ("context_window", "64,000"), ("max_tokens", "4096")],
+    )  # fmt: skip
+    assert changed.status == 303
+    name = box.models.get(name.id)
+    assert (name.places, name.context_window, name.is_open) == (
+        (Place("b1", "large"), Place("b0", "small")),
+        64_000,
+        False,
+    )
+    page = await (await box.page("/models", admin)).text()
+    assert "Lab 1 as large, else Lab 0 as small" in page and "not for everybody" in page
+    theirs, _ = await box.signed_in(linus)
+    others, _ = await box.signed_in(await box.member("mia"))
+    assert "best" in await (await box.page("/keys", theirs)).text()
+    assert "best" not in await (await box.page("/keys", others)).text()
+    assert "best" not in await (await box.page("/", others)).text()
+
+
+async def test_a_refused_name_keeps_what_was_typed_and_says_what_is_wrong(box: Box, admin: str) -> None:
+    fields = [("name", "small"), ("backend", "b1"), ("upstream", "very-large"), ("open", "some"),
+        ("context_window", "9000"), ("max_tokens", "12")]  # fmt: skip
+    refused = await box.send_rows("/models/names/m1", admin, fields)
+    text = await refused.text()
+    assert refused.status == 400
+    assert "This name is taken" in text and 'value="very-large"' in text and 'value="9000"' in text
+    fields[4] = ("context_window", "lots")
+    text = await (await box.send_rows("/models/names/m1", admin, fields)).text()
+    assert "Give a number of tokens" in text
+    text = await (await box.send_rows("/models/names", admin, [("name", "x"), ("for", "name")])).text()
+    assert "Give 1 to 5 places" in text
+    assert (await box.page("/models/names/m-none", admin)).status == 404
+
+
+async def test_a_backend_that_does_not_answer_is_shown_as_that(box: Box, admin: str) -> None:
+    assert "does not answer" not in await (await box.page("/models", admin)).text()
+    for _ in range(6):
+        box.health.failed("b0", "Connection refused", time.monotonic(), at=now_ms())
+    page = await (await box.page("/models", admin)).text()
+    assert "does not answer" in page and "Connection refused" in page
+
+
+async def test_groups_are_made_changed_and_removed(box: Box, admin: str) -> None:
+    linus = await box.member("linus")
+    assert (await box.send("/members/groups", admin, group="Design", members=linus.id, editing="new")).status == 303
+    (group,) = await box.groups.all()
+    assert (group.name, group.members) == ("Design", frozenset({linus.id}))
+    again = await box.send("/members/groups", admin, group="Design", editing="new")
+    assert (again.status, "There is a group of this name" in await again.text()) == (400, True)
+    assert (await box.send(f"/members/groups/{group.id}", admin, group="Art", editing=group.id)).status == 303
+    (group,) = await box.groups.all()
+    assert (group.name, group.members) == ("Art", frozenset())
+    assert "Art" in await (await box.page("/members", admin)).text()
+    assert (await box.send(f"/members/groups/{group.id}/remove", admin)).status == 303
+    assert await box.groups.all() == []
