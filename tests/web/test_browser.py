@@ -14,7 +14,7 @@ from playwright.async_api import Browser, BrowserContext, async_playwright, expe
 
 from clawloops.clock import now_ms
 from clawloops.model.account import Role, User
-from clawloops.model.provider import Backend, BackendKind, Model, Place
+from clawloops.model.provider import Backend, BackendKind, Grants, Model, Place
 from clawloops.model.rollout import Rollout, RolloutState
 from clawloops.model.runtime import Phase, Runtime, Sleep, View, Want
 from clawloops.model.usage import Call, Tokens
@@ -103,6 +103,22 @@ async def with_people(box: Box, owner: User) -> None:
     mallory = next(each for each in box.accounts.members() if each.login == "mallory")
     await box.accounts.disable(mallory.id, by=owner)
     await box.invitations.invite(role=Role.MEMBER, note="Ken, design team", by=owner)
+
+
+def _opened(selector: str) -> str:
+    return f"for (const each of document.querySelectorAll('{selector}')) each.open = true"
+
+
+async def with_groups(box: Box, owner: User) -> None:
+    people = {each.login: each.id for each in box.accounts.members()}
+    group = await box.groups.make("Design team", {people["grace"], people["linus"]}, by=owner)
+    model = box.models.get("m-llama3.3:70b")
+    places = (*model.places, Place("b2", "claude-haiku-4-5"))
+    await box.models.change(
+        replace(model, places=places, is_open=False), Grants(frozenset({owner.id}), frozenset({group.id})), by=owner
+    )
+    for _ in range(6):
+        box.health.failed("b2", "Name or service not known", time.monotonic(), at=now_ms())
 
 
 async def with_keys(box: Box, owner: User) -> None:
@@ -196,10 +212,13 @@ async def test_every_page_is_drawn_in_light_and_dark_on_desktop_and_phone(
     await with_models(box)
     await draw("05-models", "/models", prepare="document.querySelectorAll('details.kind')[2].open = true")
     await with_people(box, olga)
-    await draw("06-members", "/members")
+    await with_groups(box, olga)
+    await draw("05-models-name", "/models/names/m-llama3.3:70b")
+    await draw("05-models-open", "/models", prepare=_opened(".panel:not(.kind) details"))
+    await draw("06-members", "/members", prepare=_opened("[aria-labelledby=groups-title] details"))
     await draw("06-keys-none", "/keys")
     await with_keys(box, olga)
-    await draw("06-keys", "/keys", prepare="for (const each of document.querySelectorAll('details')) each.open = true")
+    await draw("06-keys", "/keys", prepare=_opened("details"))
     runtime = await box.workspace(olga, Phase.NETWORK)
     await draw("07-home-starting", "/")
     steps = ((Phase.NETWORK, 412), (Phase.CONTAINER, 780))
