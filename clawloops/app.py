@@ -151,6 +151,9 @@ async def _build(settings: Settings, stack: AsyncExitStack, stopping: asyncio.Ev
     def wake_all() -> None:
         orchestrator.wake_all()
 
+    def is_attended(runtime_id: str) -> bool:
+        return orchestrator.activity.is_attended(runtime_id)
+
     side = await model_side(
         settings,
         stack,
@@ -160,6 +163,7 @@ async def _build(settings: Settings, stack: AsyncExitStack, stopping: asyncio.Ev
         litellm_key=secret(settings.litellm_key_file) if settings.litellm_key_file else "",
         wake_all=wake_all,
         on_refused=lambda runtime, peer: background.keep(_note_refused(audit, runtime, peer)),
+        is_attended=is_attended,
     )
     probing = await stack.enter_async_context(aiohttp.ClientSession(trust_env=False))
     asking = await stack.enter_async_context(control_session())

@@ -22,6 +22,7 @@ from clawloops.gateway.health import Health
 from clawloops.gateway.ingress import InUse, gateway_app, members_app
 from clawloops.gateway.journal import Journal
 from clawloops.gateway.proxy import Proxy, upstream_session
+from clawloops.gateway.queue import Queue
 from clawloops.gateway.reach import Reach
 from clawloops.gateway.route import Directory
 from clawloops.gateway.upstreams import LiteLLM
@@ -79,21 +80,26 @@ async def model_side(
     litellm_key: str,
     wake_all: Callable[[], None],
     on_refused: Callable[[str, str], None],
+    is_attended: Callable[[str], bool],
 ) -> ModelSide:
-    """`wake_all`: look at every runtime, for its list of models has changed. `on_refused`: see `Directory`."""
+    """`wake_all`: look at every runtime, for its list of models has changed.
+
+    `on_refused`: see `Directory`. `is_attended`: see `Queue`.
+    """
     directory, health = Directory(on_refused=on_refused), Health()
     journal = await asyncio.to_thread(Journal, settings.data / "journal" / "usage.log")
     stack.callback(journal.close)
     session = await stack.enter_async_context(upstream_session())
     bundled = BundledParts(ollama_url=settings.ollama_url, litellm_url=settings.litellm_url, litellm_key=litellm_key)
+    queue = Queue(is_attended=is_attended, weight_of=directory.weight_of)
     models = Models(db, sealer, directory, audit, wake_all=wake_all)
     return ModelSide(
         directory=directory,
         models=models,
-        backends=Backends(db, sealer, session, models, health=health, audit=audit, bundled=bundled),
+        backends=Backends(db, sealer, session, models, health=health, queue=queue, audit=audit, bundled=bundled),
         groups=Groups(db, audit, changed=models.changed),
         keys=Keys(db, audit, directory),
         ledger=Ledger(db, journal),
-        reach=Reach(session, LiteLLM(bundled.litellm_url, bundled.litellm_key), health),
+        reach=Reach(session, LiteLLM(bundled.litellm_url, bundled.litellm_key), health, queue),
         journal=journal,
     )

@@ -14,6 +14,7 @@ import aiohttp
 from yarl import URL
 
 from clawloops.clock import now_ms
+from clawloops.control.addresses import address_of
 from clawloops.control.audit import Audit
 from clawloops.control.models import Models, is_name, keep_a_default, sealed_for
 from clawloops.errors import (
@@ -27,7 +28,7 @@ from clawloops.errors import (
 )
 from clawloops.gateway import providers
 from clawloops.gateway.health import Condition, Health
-from clawloops.gateway.resolve import is_out_of_bounds
+from clawloops.gateway.queue import Queue, Standing
 from clawloops.log import redactor
 from clawloops.model.account import User
 from clawloops.model.provider import Backend, BackendKind, Model, Place
@@ -43,6 +44,8 @@ MOST_KEYS = 20
 _HINT = 4  # characters of a key that its admin may compare
 _PROVIDER = re.compile(r"^[a-z0-9_]{2,40}$")
 WINDOW = {BackendKind.OLLAMA: 32_768, BackendKind.OPENAI: 128_000, BackendKind.LITELLM: 128_000}
+SLOTS = {BackendKind.OLLAMA: 1, BackendKind.OPENAI: 0, BackendKind.LITELLM: 0}
+MOST_SLOTS = 1000
 MAX_TOKENS = 8192
 log = logging.getLogger(__name__)
 
@@ -75,6 +78,7 @@ class Backends:
         models: Models,
         *,
         health: Health,
+        queue: Queue,
         audit: Audit,
         bundled: BundledParts,
     ) -> None:
@@ -83,11 +87,22 @@ class Backends:
         self._session = session
         self._models = models
         self._health = health
+        self._queue = queue
         self._audit = audit
         self._bundled = bundled
 
     async def all(self) -> list[Backend]:
         return await backends.all(self._db)
+
+    async def standings(self) -> list[tuple[Backend, list[Standing]]]:
+        """Who runs and who waits, at each backend that serves few calls at once."""
+        limited = [each for each in await backends.all(self._db) if each.slots]
+        return [(each, self._queue.standings(each.id)) for each in limited]
+
+    def waiting_of(self, user_id: str) -> list[Standing]:
+        """One member's calls that wait for their turn, the next one first. Memory only."""
+        mine = (each for each in self._queue.all() if each.user_id == user_id and each.place)
+        return sorted(mine, key=lambda each: each.expected_s)
 
     async def shelves(self) -> list[Shelf]:
         """Every backend with its keys, how it does, and what is served from it."""
@@ -126,6 +141,7 @@ class Backends:
             url=self._address(kind, url.strip()),
             provider=_provider(kind, provider),
             created_at=now_ms(),
+            slots=SLOTS[kind],
         )
         wanted = await self._checked(backend, key or None, [each.strip() for each in names if each.strip()])
         try:
@@ -151,6 +167,15 @@ class Backends:
             await keep_a_default(self._db)
         self._health.worked(backend_id)
         await self._audit.record(by.id, "model backend removed", backend.name)
+        await self._models.changed()
+
+    async def set_slots(self, backend_id: str, slots: int, *, by: User) -> None:
+        """How many calls it serves at once; 0: as many as come. Raises NotFound, and BadInput with the field."""
+        _admin(by)
+        if not 0 <= slots <= MOST_SLOTS:
+            raise BadInput(f"Give a number from 0 to {MOST_SLOTS}; 0 lets all calls through at once.", field="slots")
+        await backends.set_slots(self._db, backend_id, slots)
+        await self._audit.record(by.id, "calls at once", backend_id, str(slots))
         await self._models.changed()
 
     async def add_key(self, backend_id: str, key: str, *, name: str, group_id: str, by: User) -> None:
@@ -262,40 +287,14 @@ class Backends:
                     raise BadInput("This box runs no Ollama of its own. Give the address of one.", field="url")
                 return self._bundled.ollama_url
             case BackendKind.OLLAMA:
-                return _address(url).removesuffix("/v1")
+                return address_of(url).removesuffix("/v1")
             case BackendKind.OPENAI:
-                address = _address(url)
+                address = address_of(url)
                 return address if URL(address).path not in ("", "/") else f"{address}/v1"
             case BackendKind.LITELLM:
                 if not self._bundled.litellm_url:
                     raise BadInput("LiteLLM is not running on this box; run ./install.sh again.", field="provider")
-                return _address(url) if url else ""
-
-
-def _address(text: str) -> str:
-    """An http(s) address without a trailing slash. Loopback is refused: it would be this container, not the box."""
-    try:
-        url = URL(text if "://" in text else f"http://{text}")
-    except ValueError as error:
-        raise BadInput(f"This is not an address ({error}). Example: http://192.168.1.20:8000/v1", field="url") from None
-    if url.scheme not in ("http", "https") or not url.host or url.user or url.query_string or url.fragment:
-        raise BadInput("Give an http or https address, for example http://192.168.1.20:8000/v1", field="url")
-    if _is_loopback(url.host):
-        raise BadInput(
-            "localhost means ClawLoops' own container here. For a server on this box use "
-            "http://host.docker.internal:PORT/v1, and let it listen on more than 127.0.0.1.",
-            field="url",
-        )
-    return str(url).rstrip("/")
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost" or host.endswith(".localhost"):
-        return True
-    try:
-        return is_out_of_bounds(host)
-    except ValueError:  # a name: looked at when it is resolved
-        return False
+                return address_of(url) if url else ""
 
 
 def _listed(listed: list[str], backend: Backend) -> list[str]:

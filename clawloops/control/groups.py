@@ -13,6 +13,7 @@ from clawloops.store import groups
 from clawloops.store.db import Database
 
 MOST = 50
+MOST_WEIGHT = 20
 
 
 class Groups:
@@ -25,12 +26,12 @@ class Groups:
     async def all(self) -> list[Group]:
         return await groups.all(self._db)
 
-    async def make(self, name: str, members: Collection[str], *, by: User) -> Group:
+    async def make(self, name: str, members: Collection[str], *, weight: int = 1, by: User) -> Group:
         """Raises BadInput with the field that is wrong."""
         _admin(by)
         if len(await groups.all(self._db)) >= MOST:
             raise BadInput(f"There are {MOST} groups already. Remove one that is no longer needed.", field="group")
-        group = Group("g" + secrets.token_hex(8), _name(name), frozenset(members), now_ms())
+        group = Group("g" + secrets.token_hex(8), _name(name), frozenset(members), now_ms(), _weight(weight))
         try:
             await groups.add(self._db, group)
         except Conflict:
@@ -39,14 +40,15 @@ class Groups:
         await self._changed()
         return group
 
-    async def change(self, group_id: str, name: str, members: Collection[str], *, by: User) -> None:
+    async def change(self, group_id: str, name: str, members: Collection[str], *, weight: int = 1, by: User) -> None:
         """Raises NotFound, and BadInput with the field that is wrong."""
         _admin(by)
+        group = Group(group_id, _name(name), frozenset(members), 0, _weight(weight))
         try:
-            await groups.change(self._db, group_id, _name(name), members)
+            await groups.change(self._db, group)
         except Conflict:
-            raise await self._refused(_name(name), members) from None
-        await self._audit.record(by.id, "group changed", name.strip(), _count(members))
+            raise await self._refused(group.name, members) from None
+        await self._audit.record(by.id, "group changed", group.name, _count(members))
         await self._changed()
 
     async def remove(self, group_id: str, *, by: User) -> None:
@@ -71,6 +73,12 @@ def _name(name: str) -> str:
     if not 1 <= len(name) <= 60:
         raise BadInput("Give the group a name of 1 to 60 characters.", field="group")
     return name
+
+
+def _weight(weight: int) -> int:
+    if not 1 <= weight <= MOST_WEIGHT:
+        raise BadInput(f"A share is a number from 1 to {MOST_WEIGHT}.", field="weight")
+    return weight
 
 
 def _count(members: Collection[str]) -> str:

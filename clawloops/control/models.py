@@ -11,7 +11,7 @@ from clawloops.control.audit import Audit
 from clawloops.errors import BadInput, Conflict, Forbidden, NotFound
 from clawloops.gateway.route import Directory
 from clawloops.log import redactor
-from clawloops.model.account import User
+from clawloops.model.account import Group, User
 from clawloops.model.provider import Backend, Credential, Grants, Model, Place, Route, Target
 from clawloops.store import backends, credentials, groups, models
 from clawloops.store.credentials import TABLE, Kept
@@ -37,7 +37,9 @@ class Models:
     async def load(self) -> None:
         """Open every key in memory and tell the gateway which names lead where, for whom. Raises SealBroken."""
         known = {each.id: each for each in await backends.all(self._db)}
-        members = {each.id: each.members for each in await groups.all(self._db)}
+        known_groups = await groups.all(self._db)
+        members = {each.id: each.members for each in known_groups}
+        self._directory.set_weights(_weights(known_groups))
         keys: dict[str, list[Credential]] = {}
         for kept in await credentials.all(self._db):
             users = None if kept.group_id is None else members.get(kept.group_id, frozenset())
@@ -192,6 +194,14 @@ def _check(model: Model) -> None:
         raise BadInput("The context window has 1,024 to 10,000,000 tokens.", field="context_window")
     if model.max_tokens not in _ANSWER_RANGE:
         raise BadInput("An answer has 1 to 1,000,000 tokens.", field="max_tokens")
+
+
+def _weights(groups: Sequence[Group]) -> dict[str, float]:
+    weights: dict[str, float] = {}
+    for group in groups:
+        for user_id in group.members:
+            weights[user_id] = max(weights.get(user_id, 1.0), float(group.weight))
+    return weights
 
 
 def _users(grants: Grants, members: dict[str, frozenset[str]]) -> frozenset[str]:

@@ -105,6 +105,16 @@ def resting(backend: str, seconds: int) -> Refusal:
     )
 
 
+def queue_full(backend: str, most: int) -> Refusal:
+    """`most` calls of this member wait for the backend already."""
+    return Refusal(
+        429,
+        f"{most} of your calls wait for the model backend '{backend}' already. Try again when some are through.",
+        "rate_limit_error",
+        "queue_full",
+    )
+
+
 def keyless(backend: str) -> Refusal:
     """The backend has keys, and none of them is for this member's calls."""
     return Refusal(

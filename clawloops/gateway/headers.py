@@ -31,6 +31,15 @@ def to_caller(given: Mapping[str, str], *, length: bool) -> dict[str, str]:
     return header
 
 
+def of_queue(place: int, expected_s: float, waited_s: float) -> dict[str, str]:
+    """Where a call stood when it came (0: it was its turn at once), the wait that was expected, and the real one."""
+    return {
+        "X-ClawLoops-Queue-Place": str(place),
+        "X-ClawLoops-Queue-Expected": f"{expected_s:.1f}",  # seconds, as the next
+        "X-ClawLoops-Queue-Waited": f"{waited_s:.1f}",
+    }
+
+
 def is_stream(given: Mapping[str, str]) -> bool:
     """Whether the upstream answers with events: server-sent ones, or lines of JSON."""
     return given.get("Content-Type", "").lower().startswith(("text/event-stream", "application/x-ndjson"))

@@ -86,6 +86,8 @@ def _line(call: Call) -> bytes:
             "first_ms": call.first_ms,
             "total_ms": call.total_ms,
             "key": call.key_id,
+            "queue_ms": call.queue_ms,
+            "held_ms": call.held_ms,
         }
     )
     return b"%d %s\n" % (len(text), text)
@@ -109,5 +111,7 @@ def _call(record: dict[str, object]) -> Call:
         status=number("status"),
         first_ms=None if record["first_ms"] is None else number("first_ms"),
         total_ms=number("total_ms"),
-        key_id=str(record.get("key", "")),  # older records have none
+        key_id=str(record.get("key", "")),  # older records have none, nor the two below
+        queue_ms=number("queue_ms") if "queue_ms" in record else 0,
+        held_ms=number("held_ms") if "held_ms" in record else 0,
     )

@@ -20,6 +20,7 @@ from clawloops.gateway import answers, headers
 from clawloops.gateway.body import Body
 from clawloops.gateway.endpoints import Dialect
 from clawloops.gateway.meter import BodyMeter, Meter, StreamMeter
+from clawloops.gateway.queue import Seat
 from clawloops.gateway.reach import BROKEN, Reach, Reached, Unanswered
 from clawloops.gateway.resolve import VettedResolver
 from clawloops.gateway.route import Caller
@@ -27,6 +28,7 @@ from clawloops.model.provider import Route
 from clawloops.model.usage import Call, Tokens
 
 _log = logging.getLogger(__name__)
+_TAKES_S = 30.0
 
 
 def upstream_session() -> aiohttp.ClientSession:
@@ -70,13 +72,13 @@ class Proxy:
 
     async def _exchange(self, request: web.Request, turn: _Turn) -> web.StreamResponse:
         try:
-            reached = await self._reach.answer(request.headers, turn.route, turn.caller.user_id, turn.body)
+            reached = await self._reach.answer(request.headers, turn.route, turn.caller, turn.body)
         except Unanswered as failed:
             turn.backend_id = failed.backend_id
             return turn.refuse(failed.refusal, retry_after=failed.retry_after)
         except ClawLoopsError as error:  # no place speaks this dialect, or it is nested too deeply to be written
             return turn.refuse(answers.of_error(error))
-        turn.backend_id = reached.target.backend.id
+        turn.backend_id, turn.seat = reached.target.backend.id, reached.seat
         try:
             return await self._stream(request, turn, reached)
         except BROKEN as error:
@@ -90,7 +92,7 @@ class Proxy:
             _abort(request)
             return turn.reply or web.Response()
         finally:
-            reached.answer.close()  # no effect on an answer read to its end: its connection is kept
+            reached.close()
 
     async def _stream(self, request: web.Request, turn: _Turn, reached: Reached) -> web.StreamResponse:
         answer = reached.answer
@@ -101,9 +103,13 @@ class Proxy:
             else BodyMeter(usage, length=answer.content_length)
         )
         masks = [secret.encode() for secret in self._reach.secrets_of(turn.route)] if events else []
-        turn.reply = reply = web.StreamResponse(headers=headers.to_caller(answer.headers, length=not events))
+        header = headers.to_caller(answer.headers, length=not events)
+        if reached.seat is not None:
+            header |= headers.of_queue(reached.seat.place, reached.seat.expected_s, reached.seat.waited_s)
+        turn.reply = reply = web.StreamResponse(headers=header)
         turn.began()
         await _to_caller(reply.prepare(request))
+        write = _unhurried if reached.seat is None else _in_time
         piece = reached.first
         while piece:
             if not turn.admitted():
@@ -114,8 +120,9 @@ class Proxy:
             if meter.finished:
                 turn.end(200)
             if passed:
-                await _to_caller(reply.write(passed))
+                await write(reply, passed)
             piece = await answer.content.readany()
+        reached.close()  # the backend is through with it, however slowly the caller takes the rest
         if events and not meter.finished and not headers.ends_by_itself(answer.headers):
             raise aiohttp.ClientPayloadError("the stream ended without its end mark")
         turn.end(200)
@@ -133,6 +140,19 @@ async def _to_caller(writing: Awaitable[object]) -> None:
     try:
         await writing
     except ConnectionResetError as error:
+        raise _CallerLeft from error
+
+
+async def _unhurried(reply: web.StreamResponse, piece: bytes) -> None:
+    await _to_caller(reply.write(piece))
+
+
+async def _in_time(reply: web.StreamResponse, piece: bytes) -> None:
+    """While others wait for the seat, a caller who takes nothing for `_TAKES_S` counts as gone."""
+    try:
+        async with asyncio.timeout(_TAKES_S):
+            await _to_caller(reply.write(piece))
+    except TimeoutError as error:
         raise _CallerLeft from error
 
 
@@ -155,6 +175,7 @@ class _Turn:
         self.backend_id = route.targets[0].backend.id  # until another one has answered
         self.admitted = admitted
         self.meter: Meter | None = None
+        self.seat: Seat | None = None
         self.reply: web.StreamResponse | None = None  # once its header is on the way
         self._settle = settle
         self._at = at
@@ -183,6 +204,8 @@ class _Turn:
                 first_ms=self._first_ms,
                 total_ms=self._elapsed(),
                 key_id=self.caller.key_id,
+                queue_ms=int(self.seat.waited_s * 1000) if self.seat else 0,
+                held_ms=int(self.seat.held_s * 1000) if self.seat else 0,
             )
         )
         self._ended = True

@@ -20,8 +20,10 @@ from clawloops.errors import ClawLoopsError
 from clawloops.gateway import answers, headers
 from clawloops.gateway.body import Body
 from clawloops.gateway.health import KEY_REFUSED_S, KEY_SLOWED_S, Health
+from clawloops.gateway.queue import MOST_WAITING, Queue, QueueFull, Seat
+from clawloops.gateway.route import Caller
 from clawloops.gateway.upstreams import LiteLLM, Upstream, ways
-from clawloops.model.provider import Credential, Route, Target
+from clawloops.model.provider import Backend, Credential, Route, Target
 
 _log = logging.getLogger(__name__)
 _ERROR_BODY = 64 * 1024  # bytes of a backend's error answer that are read
@@ -34,11 +36,18 @@ BROKEN = (aiohttp.ClientError, TimeoutError, OSError)
 
 @dataclass(slots=True)
 class Reached:
-    """An answer with status 200. Close `answer` when done with it."""
+    """An answer with status 200. Close it when done with it."""
 
     target: Target
     answer: aiohttp.ClientResponse
     first: bytes  # the first piece of its body; empty when it has none
+    seat: Seat | None  # where the backend serves few at once
+
+    def close(self) -> None:
+        """No more of it is read: the seat is the next one's, and a connection that is not read to its end is cut."""
+        self.answer.close()
+        if self.seat is not None:
+            self.seat.leave()
 
 
 class Next(Enum):
@@ -72,10 +81,11 @@ class Unanswered(Exception):
 class Reach:
     """Calls backends. One for all calls, because what one learns of a backend spares the next."""
 
-    def __init__(self, session: aiohttp.ClientSession, litellm: LiteLLM, health: Health) -> None:
+    def __init__(self, session: aiohttp.ClientSession, litellm: LiteLLM, health: Health, queue: Queue) -> None:
         self._session = session
         self._litellm = litellm
         self._health = health
+        self._queue = queue
         self._lacking: set[str] = set()  # addresses that were a 404 where the way around them was not; until a restart
 
     def secrets_of(self, route: Route) -> tuple[str, ...]:
@@ -83,29 +93,30 @@ class Reach:
         keys = [each.key for target in route.targets for each in target.credentials]
         return tuple(secret for secret in (*keys, self._litellm.key) if secret)
 
-    async def answer(self, asked: Mapping[str, str], route: Route, user_id: str, body: Body) -> Reached:
+    async def answer(self, asked: Mapping[str, str], route: Route, caller: Caller, body: Body) -> Reached:
         """Raises Unanswered, or BadInput for a dialect that none of its places speaks. `asked`: the caller's header."""
         begun = time.monotonic()
         for pause in _PAUSES_S:
             try:
-                return await self._round(asked, route, user_id, body)
+                return await self._round(asked, route, caller, body)
             except Unanswered as failed:
                 if not failed.is_passing or time.monotonic() - begun > _PATIENCE_S:
                     raise
             await asyncio.sleep(pause * (1 + random.random() / 2))  # noqa: S311  # spreads retries, keeps no secret
-        return await self._round(asked, route, user_id, body)
+        return await self._round(asked, route, caller, body)
 
-    async def _round(self, asked: Mapping[str, str], route: Route, user_id: str, body: Body) -> Reached:
+    async def _round(self, asked: Mapping[str, str], route: Route, caller: Caller, body: Body) -> Reached:
         """Each place once, with each of its keys."""
         hidden = self.secrets_of(route)
         failures: list[Unanswered] = []
         unspoken: ClawLoopsError | None = None
         for target in self._awake(route.targets):
-            for credential in self._keys(target, user_id):
+            for credential in self._keys(target, caller.user_id):
                 key = credential.key if credential else None
                 try:
                     known = ways(target.backend, target.upstream, key, body.endpoint, self._litellm)
-                    return await self._try(asked, target, credential, known=known, body=body, hidden=hidden)
+                    seat = await self._seat(target.backend, caller, route.model.name)
+                    return await self._try(asked, target, credential, known=known, body=body, hidden=hidden, seat=seat)
                 except ClawLoopsError as error:  # it cannot be reached in this dialect, whatever the key
                     unspoken = error
                     break
@@ -134,6 +145,13 @@ class Reach:
         now = time.monotonic()
         return sorted(keys, key=lambda each: each is not None and self._health.key_is_aside(each.id, now))
 
+    async def _seat(self, backend: Backend, caller: Caller, model: str) -> Seat | None:
+        try:
+            return await self._queue.enter(backend, caller, model)
+        except QueueFull:
+            refusal = answers.queue_full(backend.name, MOST_WAITING)
+            raise Unanswered(refusal, backend_id=backend.id, next_=Next.PLACE) from None
+
     def _nobody(self, route: Route) -> Unanswered:
         """Every place rests, or has no key for this member."""
         now = time.monotonic()
@@ -155,13 +173,15 @@ class Reach:
         known: Sequence[Upstream],
         body: Body,
         hidden: tuple[str, ...],
+        seat: Seat | None,
     ) -> Reached:
         backend = target.backend
         answer: aiohttp.ClientResponse | None = None
+        reached: Reached | None = None
         try:
             answer = await self._ask(asked, body, [way for way in known if way.url not in self._lacking])
             if answer.status == 200:
-                reached = Reached(target, answer, await answer.content.readany())
+                reached = Reached(target, answer, await answer.content.readany(), seat)
                 self._health.worked(backend.id)
                 return reached
             raw = await _head_of(answer)
@@ -176,6 +196,9 @@ class Reach:
             _close(answer)
             self._health.untried(backend.id)
             raise
+        finally:
+            if reached is None and seat is not None:
+                seat.leave()
         _close(answer)
         _log.warning("backend %r answered %d: %s", backend.name, answer.status, answers.said(raw, hidden))
         refusal = answers.of_backend(backend.name, answer.status, raw, hidden, path=body.endpoint.path)

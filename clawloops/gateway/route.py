@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 
@@ -39,10 +39,18 @@ class Directory:
         self._hashes: dict[str, bytes] = {}  # runtime id -> SHA-256 of its one valid token
         self._keys: dict[bytes, Caller] = {}  # by SHA-256 of the key
         self._routes: dict[str, Route] = {}
+        self._weights: dict[str, float] = {}
 
     def set_routes(self, routes: Sequence[Route]) -> None:
         """Replace all public names. The order is kept in `routes()`."""
         self._routes = {route.model.name: route for route in routes}
+
+    def set_weights(self, weights: Mapping[str, float]) -> None:
+        """What share of a backend's time members have, by user id; whoever is not named has 1."""
+        self._weights = dict(weights)
+
+    def weight_of(self, user_id: str) -> float:
+        return self._weights.get(user_id, 1.0)
 
     def set_runtime(self, token_hash: bytes, *, runtime_id: str, user_id: str, address: str) -> None:
         """Admit the token with this SHA-256 from `address` (IPv4); the runtime's earlier token ends here."""

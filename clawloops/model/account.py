@@ -49,6 +49,7 @@ class Group:
     name: str  # unique
     members: frozenset[str]  # user ids
     created_at: int
+    weight: int = 1  # share of a backend's time that each of them has, against 1 of others; the largest counts
 
 
 @dataclass(frozen=True, slots=True)

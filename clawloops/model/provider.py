@@ -20,6 +20,7 @@ class Backend:
     url: str  # base address; for LITELLM the provider's own address override, or ""
     provider: str  # LiteLLM's provider prefix; "" for the other kinds
     created_at: int
+    slots: int = 0  # calls that it serves at once, the others wait for their turn; 0: as many as come
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,6 +28,8 @@ class Call:
     first_ms: int | None  # time to the first byte of the answer, ms
     total_ms: int
     key_id: str = ""  # of the member's key that was used; "" for a runtime's token
+    queue_ms: int = 0  # how long it waited for its turn; part of total_ms
+    held_ms: int = 0  # how long it had its seat at a backend that serves few at once: the time of its GPU
 
 
 @dataclass(frozen=True, slots=True)

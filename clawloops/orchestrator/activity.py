@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from clawloops.clock import steady_ms
 from clawloops.model.usage import Call
 
+ATTENDED_MS = 600_000  # an agent's turn, with its many calls, may take so long
 LONG_SILENCE_MS = 20_000  # a caller who leaves after so long without a word has a model to blame
 
 
@@ -17,12 +18,22 @@ class Activity:
     def __init__(self) -> None:
         self._began = steady_ms()
         self._last: dict[str, tuple[int, str]] = {}
+        self._people: dict[str, int] = {}
         self._calls: dict[str, int] = {}
         self._settled: dict[str, tuple[int, bool]] = {}  # runtime -> when, and whether its model is to blame
 
     def touch(self, runtime_id: str, what: str) -> None:
         """Somebody or something used it just now. `what`: a sentence for the runtime's page. Never blocks."""
         self._last[runtime_id] = (steady_ms(), what)
+
+    def person(self, runtime_id: str, what: str) -> None:
+        """A person used it just now, as `touch`."""
+        self.touch(runtime_id, what)
+        self._people[runtime_id] = steady_ms()
+
+    def is_attended(self, runtime_id: str) -> bool:
+        """Whether a person waits for what it does: one used it less than `ATTENDED_MS` ago."""
+        return steady_ms() - self._people.get(runtime_id, -ATTENDED_MS) < ATTENDED_MS
 
     @contextmanager
     def call(self, runtime_id: str) -> Iterator[None]:
@@ -62,5 +73,6 @@ class Activity:
 
     def forget(self, runtime_id: str) -> None:
         self._last.pop(runtime_id, None)
+        self._people.pop(runtime_id, None)
         self._calls.pop(runtime_id, None)
         self._settled.pop(runtime_id, None)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from clawloops.errors import NotFound
 from clawloops.model.provider import Backend, BackendKind
 from clawloops.store.db import Database, Row
 
-_COLUMNS = "id, name, kind, url, provider, created_at"
+_COLUMNS = "id, name, kind, url, provider, created_at, slots"
 
 
 def _backend(row: Row) -> Backend:
@@ -15,13 +16,14 @@ def _backend(row: Row) -> Backend:
 async def add(db: Database, backend: Backend) -> None:
     """Raises Conflict when the name is taken."""
     await db.execute(
-        f"INSERT INTO backends ({_COLUMNS}) VALUES ($1, $2, $3, $4, $5, $6)",
+        f"INSERT INTO backends ({_COLUMNS}) VALUES ($1, $2, $3, $4, $5, $6, $7)",
         backend.id,
         backend.name,
         backend.kind.value,
         backend.url,
         backend.provider,
         backend.created_at,
+        backend.slots,
     )
 
 
@@ -34,6 +36,12 @@ async def all(db: Database) -> list[Backend]:
     """Oldest first."""
     rows = await db.fetch(f"SELECT {_COLUMNS} FROM backends ORDER BY created_at, id")
     return [_backend(row) for row in rows]
+
+
+async def set_slots(db: Database, backend_id: str, slots: int) -> None:
+    """Raises NotFound."""
+    if not await db.execute("UPDATE backends SET slots = $1 WHERE id = $2", slots, backend_id):
+        raise NotFound("this backend was removed meanwhile; reload the page")
 
 
 async def delete(db: Database, backend_id: str) -> None:

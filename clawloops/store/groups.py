@@ -14,26 +14,31 @@ async def all(db: Database) -> list[Group]:
     members: dict[str, set[str]] = {}
     for row in await db.fetch("SELECT group_id, user_id FROM group_members"):
         members.setdefault(row["group_id"], set()).add(row["user_id"])
-    rows = await db.fetch("SELECT id, name, created_at FROM groups ORDER BY created_at, id")
-    return [Group(row["id"], row["name"], frozenset(members.get(row["id"], ())), row["created_at"]) for row in rows]
+    rows = await db.fetch("SELECT id, name, created_at, weight FROM groups ORDER BY created_at, id")
+    return [
+        Group(row["id"], row["name"], frozenset(members.get(row["id"], ())), row["created_at"], row["weight"])
+        for row in rows
+    ]
 
 
 async def add(db: Database, group: Group) -> None:
     """Raises Conflict when the name is taken or a member is gone."""
     async with db.transaction():
         await db.execute(
-            "INSERT INTO groups (id, name, created_at) VALUES ($1, $2, $3)", group.id, group.name, group.created_at
+            "INSERT INTO groups (id, name, created_at, weight) VALUES ($1, $2, $3, $4)",
+            *(group.id, group.name, group.created_at, group.weight),
         )
         await _fill(db, group.id, group.members)
 
 
-async def change(db: Database, group_id: str, name: str, members: Collection[str]) -> None:
+async def change(db: Database, group: Group) -> None:
     """Raises NotFound, and Conflict as `add` does."""
     async with db.transaction():
-        if not await db.execute("UPDATE groups SET name = $1 WHERE id = $2", name, group_id):
+        query = "UPDATE groups SET name = $1, weight = $2 WHERE id = $3"
+        if not await db.execute(query, group.name, group.weight, group.id):
             raise NotFound("this group was removed meanwhile; reload the page")
-        await db.execute("DELETE FROM group_members WHERE group_id = $1", group_id)
-        await _fill(db, group_id, members)
+        await db.execute("DELETE FROM group_members WHERE group_id = $1", group.id)
+        await _fill(db, group.id, group.members)
 
 
 async def delete(db: Database, group_id: str) -> None:

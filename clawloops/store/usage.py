@@ -11,10 +11,10 @@ from clawloops.store.db import Database, Row
 
 _COLUMNS = (
     "id, at, user_id, runtime_id, model, backend_id, input_tokens, output_tokens, cached_tokens, reasoning_tokens, "
-    "status, first_ms, total_ms, key_id"
+    "status, first_ms, total_ms, key_id, queue_ms, held_ms"
 )
-_WIDTH = 14
-_CHUNK = 64  # rows of one INSERT; 896 values, where SQLite takes 32766 and PostgreSQL 65535
+_WIDTH = 16
+_CHUNK = 64  # rows of one INSERT; 1024 values, where SQLite takes 32766 and PostgreSQL 65535
 _SUMS = """count(*) AS calls,
     CAST(COALESCE(sum(input_tokens), 0) AS BIGINT) AS input, CAST(COALESCE(sum(output_tokens), 0) AS BIGINT) AS output,
     CAST(COALESCE(sum(cached_tokens), 0) AS BIGINT) AS cached,
@@ -26,7 +26,7 @@ def _values(call: Call) -> list[Any]:
     return [
         *(call.id, call.at, call.user_id, call.runtime_id, call.model, call.backend_id),
         *(tokens.input, tokens.output, tokens.cached, tokens.reasoning),
-        *(call.status, call.first_ms, call.total_ms, call.key_id),
+        *(call.status, call.first_ms, call.total_ms, call.key_id, call.queue_ms, call.held_ms),
     ]
 
 

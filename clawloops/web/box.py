@@ -13,7 +13,7 @@ from clawloops.control.rollouts import Progress
 from clawloops.model.rollout import RolloutState
 from clawloops.model.runtime import Phase, Runtime, View
 from clawloops.orchestrator.admission import Box
-from clawloops.web.context import ACCOUNTS, BOARD, HOST, ROLLOUTS, RUNTIMES, SENT, SESSION, USER, Stranger
+from clawloops.web.context import ACCOUNTS, BACKENDS, BOARD, HOST, ROLLOUTS, RUNTIMES, SENT, SESSION, USER, Stranger
 from clawloops.web.live import stream
 from clawloops.web.pages import render, render_part
 from clawloops.web.states import State, policy_name, size_name, state_of
@@ -115,6 +115,8 @@ async def _values(request: web.Request) -> dict[str, Any]:
         "counts": [(name, counts[name]) for name in dict.fromkeys((*_ALWAYS, *counts))],
         "lines": lines,
         "queue": sorted(waiting, key=lambda each: queue.index(each.runtime.id)),
+        "served": await app[BACKENDS].standings(),
+        "people": {each.id: each.name for each in app[ACCOUNTS].members()},
         "strangers": [_odd(each) for each in app[HOST].strangers],
     }
 

@@ -124,7 +124,7 @@ class Conversation:
             is_frame = message.type in (WSMsgType.TEXT, WSMsgType.BINARY)
             kind = meaning(message.data, text=message.type is WSMsgType.TEXT) if is_frame else Meaning.POLL
             if kind is Meaning.PERSON:
-                self._app[ACTIVITY].touch(self._id, "its page was used")
+                self._app[ACTIVITY].person(self._id, "its page was used")
                 while not self._awake.is_set() and not self._gone:
                     await self._rouse()
                 self._acted = time.monotonic()

@@ -9,10 +9,12 @@ from aiohttp import web
 
 from clawloops.model.account import User
 from clawloops.model.runtime import Runtime
-from clawloops.web.context import ACCOUNTS, BOARD, INVITATIONS, LEDGER, MODELS, RUNTIMES, SESSION, SITE, USER
+from clawloops.web.context import ACCOUNTS, BACKENDS, BOARD, INVITATIONS, LEDGER, MODELS, RUNTIMES, SESSION, SITE, USER
 from clawloops.web.live import stream
 from clawloops.web.pages import render, render_part
 from clawloops.web.states import state_of
+
+OFTEN_S = 3.0  # a place in a queue changes without being told
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,15 +49,17 @@ async def live(request: web.Request) -> web.StreamResponse:
     async def part() -> tuple[object, str]:
         now = await request.app[RUNTIMES].of_owner(request[USER].id)
         values = _card(request, now)
-        return (now, values["view"]), render_part(request, "partials/workspace_card.html", **values)
+        waiting = [(each.place, round(each.expected_s)) for each in values["waiting"]]
+        return (now, values["view"], waiting), render_part(request, "partials/workspace_card.html", **values)
 
-    return await stream(request, request[SESSION], runtime.id, part)
+    return await stream(request, request[SESSION], runtime.id, part, every_s=OFTEN_S)
 
 
 def _card(request: web.Request, runtime: Runtime | None) -> dict[str, Any]:
     view = request.app[BOARD].get(runtime.id if runtime else "")
     return {
         "runtime": runtime,
+        "waiting": request.app[BACKENDS].waiting_of(request[USER].id),
         "view": view,
         "state": state_of(runtime, view),
         "address": request.app[SITE].workspace_host(runtime.slug) if runtime else None,

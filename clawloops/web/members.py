@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from aiohttp import web
+from multidict import MultiDict
 
 from clawloops.errors import BadInput
 from clawloops.model.account import Role
@@ -50,16 +51,29 @@ async def enable(request: web.Request) -> web.Response:
 
 async def make_group(request: web.Request) -> web.Response:
     sent = request[SENT]
-    await request.app[GROUPS].make(sent.get("group", ""), sent.getall("members", []), by=request[USER])
+    await request.app[GROUPS].make(
+        sent.get("group", ""), sent.getall("members", []), weight=_weight(sent), by=request[USER]
+    )
     raise web.HTTPSeeOther("/members#groups-title")
 
 
 async def change_group(request: web.Request) -> web.Response:
     sent = request[SENT]
     await request.app[GROUPS].change(
-        request.match_info["id"], sent.get("group", ""), sent.getall("members", []), by=request[USER]
+        request.match_info["id"],
+        sent.get("group", ""),
+        sent.getall("members", []),
+        weight=_weight(sent),
+        by=request[USER],
     )
     raise web.HTTPSeeOther("/members#groups-title")
+
+
+def _weight(sent: MultiDict[str]) -> int:
+    text = sent.get("weight", "1").strip()
+    if not text.isdecimal() or len(text) > 3:
+        raise BadInput("A share is a number.", field="weight")
+    return int(text)
 
 
 async def remove_group(request: web.Request) -> web.Response:

@@ -62,6 +62,14 @@ async def disconnect(request: web.Request) -> web.Response:
     raise web.HTTPSeeOther("/models")
 
 
+async def set_slots(request: web.Request) -> web.Response:
+    text, backend_id = request[SENT].get("slots", "").strip(), request.match_info["id"]
+    if not text.isdecimal() or len(text) > 4:
+        raise BadInput("Give a number; 0 lets all calls through at once.", field="slots")
+    await request.app[BACKENDS].set_slots(backend_id, int(text), by=request[USER])
+    raise web.HTTPSeeOther(f"/models#{backend_id}")
+
+
 async def add_key(request: web.Request) -> web.Response:
     sent, backend_id = request[SENT], request.match_info["id"]
     await request.app[BACKENDS].add_key(

@@ -17,6 +17,7 @@ from clawloops.control.groups import Groups
 from clawloops.control.models import Models
 from clawloops.errors import BadInput, Forbidden, SealBroken
 from clawloops.gateway.health import Health
+from clawloops.gateway.queue import Queue
 from clawloops.gateway.route import Caller, Directory
 from clawloops.model.account import User
 from clawloops.model.provider import BackendKind, Grants, Place
@@ -82,10 +83,11 @@ async def shelf(house: House) -> AsyncIterator[Shelf]:
         aiohttp.ClientSession(connector=aiohttp.TCPConnector(resolver=Lan()), trust_env=False) as session,
     ):
         sealer, health = Sealer(MASTER, install_id="0123abcd"), Health()
+        queue = Queue(is_attended=bool, weight_of=directory.weight_of)
         models = Models(house.db, sealer, directory, house.audit, wake_all=lambda: woken.append(True))
         backends = Backends(
             house.db, sealer, session, models,
-            health=health, audit=house.audit, bundled=BundledParts(upstream.url, "", ""),
+            health=health, queue=queue, audit=house.audit, bundled=BundledParts(upstream.url, "", ""),
         )  # fmt: skip
         groups = Groups(house.db, house.audit, changed=models.changed)
         yield Shelf(house, models, backends, groups, health, directory, upstream, owner, woken, session)

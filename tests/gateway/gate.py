@@ -16,6 +16,7 @@ from clawloops.clock import now_ms
 from clawloops.gateway.health import Health
 from clawloops.gateway.ingress import gateway_app, runner
 from clawloops.gateway.proxy import Proxy, upstream_session
+from clawloops.gateway.queue import Queue
 from clawloops.gateway.reach import Reach
 from clawloops.gateway.route import Directory
 from clawloops.gateway.upstreams import LiteLLM
@@ -36,6 +37,8 @@ class Gateway:
     session: aiohttp.ClientSession  # a runtime's own client
     health: Health
     proxy: Proxy
+    queue: Queue
+    attended: set[str]  # ids of runtimes that a person is at
     settled: list[Call] = field(default_factory=list)
     refused: list[tuple[str, str]] = field(default_factory=list)
 
@@ -59,9 +62,10 @@ def route(
     url: str | None = None,
     provider: str = "",
     key: str | None = KEY,
+    slots: int = 0,
 ) -> Route:
     address = url if url is not None else server.url + ("/v1" if kind is BackendKind.OPENAI else "")
-    backend = Backend("b" + "0" * 16, "Lab server", kind, address, provider, 1_700_000_000_000)
+    backend = Backend("b" + "0" * 16, "Lab server", kind, address, provider, 1_700_000_000_000, slots)
     credentials = (Credential("c-" + key, key),) if key else ()
     return Route(named(name, Place(backend.id, upstream or name)), (Target(backend, upstream or name, credentials),))
 
@@ -94,6 +98,7 @@ async def open_gateway(
 ) -> AsyncIterator[Gateway]:
     settled: list[Call] = []
     refused: list[tuple[str, str]] = []
+    attended: set[str] = set()
     directory = Directory(on_refused=lambda runtime_id, peer: refused.append((runtime_id, peer)))
     directory.set_runtime(sha256(TOKEN.encode()).digest(), runtime_id="r-ada", user_id="u-ada", address="127.0.0.1")
     async with (
@@ -101,7 +106,8 @@ async def open_gateway(
         aiohttp.ClientSession(headers={"Authorization": f"Bearer {TOKEN}"}) as own,
     ):
         health = Health()
-        reach = Reach(outward, LiteLLM(litellm_url, litellm_key), health)
+        queue = Queue(is_attended=attended.__contains__, weight_of=directory.weight_of)
+        reach = Reach(outward, LiteLLM(litellm_url, litellm_key), health, queue)
         proxy = Proxy(reach, settle=settle or settled.append, now_ms=now_ms)
         async with listening(gateway_app(directory, proxy, pool=pool)) as url:
-            yield Gateway(url, directory, upstream, own, health, proxy, settled, refused)
+            yield Gateway(url, directory, upstream, own, health, proxy, queue, attended, settled, refused)

@@ -15,6 +15,7 @@ from clawloops.gateway.health import Health
 from clawloops.gateway.ingress import gateway_app
 from clawloops.gateway.journal import Journal
 from clawloops.gateway.proxy import Proxy, upstream_session
+from clawloops.gateway.queue import Queue
 from clawloops.gateway.reach import Reach
 from clawloops.gateway.route import Directory
 from clawloops.gateway.upstreams import LiteLLM
@@ -43,8 +44,9 @@ async def main(upstream_url: str, journal: Journal) -> None:
         directory.set_runtime(
             sha256(token.encode()).digest(), runtime_id=f"r-{name}", user_id=f"u-{name}", address=address
         )
+    queue = Queue(is_attended=bool, weight_of=directory.weight_of)
     async with upstream_session() as session:
-        proxy = Proxy(Reach(session, LiteLLM("", ""), Health()), settle=journal.append, now_ms=now_ms)
+        proxy = Proxy(Reach(session, LiteLLM("", ""), Health(), queue), settle=journal.append, now_ms=now_ms)
         async with listening(gateway_app(directory, proxy, pool=LOOPBACK)) as url:
             print(url, flush=True)
             await asyncio.Event().wait()

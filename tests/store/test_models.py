@@ -84,10 +84,10 @@ async def test_groups_hold_members_under_a_name_that_is_taken_once(db: Database)
     with pytest.raises(Conflict):
         await groups.add(db, rows.group("other", "u-none"))
     assert await groups.all(db) == [design]
-    await groups.change(db, design.id, "Design", {"u-bob"})
-    assert await groups.all(db) == [replace(design, name="Design", members=frozenset({"u-bob"}))]
+    await groups.change(db, changed := replace(design, name="Design", members=frozenset({"u-bob"}), weight=3))
+    assert await groups.all(db) == [changed]
     with pytest.raises(NotFound):
-        await groups.change(db, "g-none", "x", ())
+        await groups.change(db, rows.group("none"))
 
 
 async def test_models_come_default_first_then_by_name_in_any_locale(db: Database) -> None:
@@ -116,7 +116,9 @@ async def test_there_is_one_default_and_an_unknown_one_changes_nothing(db: Datab
 
 async def test_names_and_keys_of_an_older_schema_stay_what_they_were(empty: Database, tmp_path: Path) -> None:
     await migrate(empty, backup_dir=tmp_path, migrations=shipped()[:3])
-    await backends.add(empty, rows.backend())
+    await empty.execute(
+        "INSERT INTO backends VALUES ('b-local', 'local', 'ollama', 'http://ollama:11434', '', $1)", NOW
+    )
     await empty.execute(
         "INSERT INTO models VALUES ('m-small', 'small', 'b-local', 'small:latest', 32768, 4096, TRUE, $1)", NOW
     )
@@ -125,5 +127,6 @@ async def test_names_and_keys_of_an_older_schema_stay_what_they_were(empty: Data
         *(SEALED.wrapped, SEALED.nonce, SEALED.ciphertext),
     )
     await migrate(empty, backup_dir=tmp_path)
+    assert await backends.all(empty) == [rows.backend(slots=1)]
     assert await models.all(empty) == [rows.model(is_default=True)]
     assert await credentials.all(empty) == [rows.credential("b-local", SEALED)]

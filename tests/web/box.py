@@ -32,6 +32,7 @@ from clawloops.control.sessions import Sessions
 from clawloops.control.workspaces import Workspaces
 from clawloops.gateway.health import Health
 from clawloops.gateway.journal import Journal
+from clawloops.gateway.queue import Queue
 from clawloops.gateway.route import Directory
 from clawloops.model.account import Role, Session, SessionKind, User
 from clawloops.model.runtime import Phase, Runtime, View
@@ -76,6 +77,7 @@ class Box:
     models: Models
     backends: Backends
     health: Health
+    queue: Queue
     groups: Groups
     ledger: Ledger
     keys: Keys
@@ -201,8 +203,8 @@ async def opened_box(folder: Path) -> AsyncIterator[Box]:
         bundled = BundledParts(ollama_url="", litellm_url="", litellm_key="")
         sealer = Sealer(secrets.token_bytes(32), install_id="0" * 8)
         models = Models(db, sealer, directory, audit, wake_all=lambda: None)
-        health = Health()
-        backends = Backends(db, sealer, http, models, health=health, audit=audit, bundled=bundled)
+        health, queue = Health(), Queue(is_attended=bool, weight_of=directory.weight_of)
+        backends = Backends(db, sealer, http, models, health=health, queue=queue, audit=audit, bundled=bundled)
         journal = Journal(folder / "usage.log")
         stack.callback(journal.close)
         accounts.on_disabled = runtimes.stop_for
@@ -214,7 +216,8 @@ async def opened_box(folder: Path) -> AsyncIterator[Box]:
                 db, audit, runtimes, Engine(), install_id="0" * 8, data=str(folder), wake=woken.append
             ),
             invitations=Invitations(db, accounts, audit, origin=site.origin), handover=Handover(sessions),
-            models=models, backends=backends, health=health, groups=Groups(db, audit, changed=models.changed),
+            models=models, backends=backends, health=health, queue=queue,
+            groups=Groups(db, audit, changed=models.changed),
             ledger=Ledger(db, journal), keys=Keys(db, audit, directory),
             audit=audit, journal=journal, directory=directory, http=http,
             auth_port=auth_port, runtime_port=runtime_port, woken=woken,

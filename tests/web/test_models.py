@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 
 import pytest
 
 from clawloops.clock import now_ms
+from clawloops.gateway.route import Caller
 from clawloops.model.account import Role
 from clawloops.model.provider import Backend, BackendKind, Model, Place
 from clawloops.store import backends, models
@@ -78,6 +80,28 @@ async def test_a_backend_that_does_not_answer_is_shown_as_that(box: Box, admin: 
     assert "does not answer" in page and "Connection refused" in page
 
 
+async def test_calls_at_once_are_set_and_a_busy_backend_shows_who_waits(box: Box, admin: str) -> None:
+    assert (await box.send("/models/backends/b0/slots", admin, slots="1", **{"slots-of": "b0"})).status == 303
+    refused = await box.send("/models/backends/b0/slots", admin, slots="many", **{"slots-of": "b0"})
+    assert (refused.status, "Give a number; 0 lets all" in await refused.text()) == (400, True)
+    (backend, _) = (await box.backends.standings())[0]
+    assert backend.slots == 1
+    mia = await box.member("mia")
+    caller = Caller(mia.id, bytes(32), runtime_id="r-mia")
+    seat = await box.queue.enter(backend, caller, "small")
+    waiting = [asyncio.create_task(box.queue.enter(backend, caller, "small")) for _ in range(2)]
+    await asyncio.sleep(0)
+    page = await (await box.page("/box", admin)).text()
+    assert "Calls to Lab 0" in page and "1 of 1 at once" in page and "its turn in about 16 s" in page
+    theirs, _ = await box.signed_in(mia)
+    assert "2 calls of yours wait" in await (await box.page("/", theirs)).text()
+    assert "calls of yours" not in await (await box.page("/", admin)).text()
+    for each in waiting:
+        each.cancel()
+    assert seat is not None
+    seat.leave()
+
+
 async def test_groups_are_made_changed_and_removed(box: Box, admin: str) -> None:
     linus = await box.member("linus")
     assert (await box.send("/members/groups", admin, group="Design", members=linus.id, editing="new")).status == 303
@@ -85,9 +109,10 @@ async def test_groups_are_made_changed_and_removed(box: Box, admin: str) -> None
     assert (group.name, group.members) == ("Design", frozenset({linus.id}))
     again = await box.send("/members/groups", admin, group="Design", editing="new")
     assert (again.status, "There is a group of this name" in await again.text()) == (400, True)
-    assert (await box.send(f"/members/groups/{group.id}", admin, group="Art", editing=group.id)).status == 303
+    changed = await box.send(f"/members/groups/{group.id}", admin, group="Art", weight="3", editing=group.id)
+    assert changed.status == 303
     (group,) = await box.groups.all()
-    assert (group.name, group.members) == ("Art", frozenset())
+    assert (group.name, group.members, group.weight) == ("Art", frozenset(), 3)
     assert "Art" in await (await box.page("/members", admin)).text()
     assert (await box.send(f"/members/groups/{group.id}/remove", admin)).status == 303
     assert await box.groups.all() == []
