@@ -148,7 +148,7 @@ async def _unhurried(reply: web.StreamResponse, piece: bytes) -> None:
 
 
 async def _in_time(reply: web.StreamResponse, piece: bytes) -> None:
-    """While others wait for the seat, a caller who takes nothing for `_TAKES_S` counts as gone."""
+    """Others may wait for the caller's seat: one who takes nothing for `_TAKES_S` counts as gone."""
     try:
         async with asyncio.timeout(_TAKES_S):
             await _to_caller(reply.write(piece))

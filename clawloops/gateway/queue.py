@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from clawloops.gateway.fairness import FairShare, Ticket
@@ -106,7 +106,7 @@ class Queue:
         turn = line.waiting[ticket] = asyncio.get_running_loop().create_future()
         line.share.join(ticket)
         self._seat(line, now)  # there may be more seats than there were
-        place, expected_s = _place(line, ticket, now)
+        place, expected_s = next(((at, wait) for each, at, wait in _turns(line, now) if each is ticket), (0, 0.0))
         seat = Seat(self, backend.id, ticket, place=place, expected_s=expected_s)
         try:
             await turn
@@ -127,10 +127,8 @@ class Queue:
             return []
         now = time.monotonic()
         found = [_standing(ticket, now - since) for ticket, since in line.running.items()]
-        ahead_s = _left_s(line, now)
-        for place, ticket in enumerate(line.share.order(now), start=1):
-            found.append(_standing(ticket, now - ticket.since, place=place, expected_s=ahead_s / line.slots))
-            ahead_s += ticket.expected_s
+        for ticket, place, expected_s in _turns(line, now):
+            found.append(_standing(ticket, now - ticket.since, place=place, expected_s=expected_s))
         return found
 
     def all(self) -> list[Standing]:
@@ -155,18 +153,12 @@ class Queue:
                 turn.set_result(None)
 
 
-def _place(line: _Line, ticket: Ticket, now: float) -> tuple[int, float]:
-    """Its place, and the seconds until its turn; (0, 0) when it runs."""
-    if ticket in line.running:
-        return 0, 0.0
-    order = line.share.order(now)
-    place = order.index(ticket)
-    return place + 1, (_left_s(line, now) + sum(each.expected_s for each in order[:place])) / line.slots
-
-
-def _left_s(line: _Line, now: float) -> float:
-    """What those that run are expected to take still."""
-    return sum(max(0.0, ticket.expected_s - (now - since)) for ticket, since in line.running.items())
+def _turns(line: _Line, now: float) -> Iterator[tuple[Ticket, int, float]]:
+    """Those that wait, the next one first: each with its place (from 1) and the seconds until its turn."""
+    ahead_s = sum(max(0.0, ticket.expected_s - (now - since)) for ticket, since in line.running.items())
+    for place, ticket in enumerate(line.share.order(now), start=1):
+        yield ticket, place, ahead_s / line.slots
+        ahead_s += ticket.expected_s
 
 
 def _standing(ticket: Ticket, since_s: float, *, place: int = 0, expected_s: float = 0.0) -> Standing:

@@ -8,8 +8,8 @@ from aiohttp import web
 
 from clawloops.clock import now_ms
 from clawloops.control.ledger import month_of
-from clawloops.errors import BadInput
 from clawloops.web.context import KEYS, MODELS, SENT, SITE, USER
+from clawloops.web.fields import number
 from clawloops.web.pages import render
 
 ENDS = ((0, "Never"), (30, "After 30 days"), (90, "After 90 days"), (365, "After a year"))  # days
@@ -41,10 +41,9 @@ async def show(request: web.Request, *, token: str = "") -> web.Response:
 async def make(request: web.Request) -> web.Response:
     """The key is in this answer and nowhere else: only its hash is kept."""
     sent = request[SENT]
-    if not (days := sent.get("days", "0")).isdecimal() or len(days) > 4:
-        raise BadInput("Choose one of the list.", field="days")
+    days = number(sent.get("days", "0"), "days", digits=4, refusal="Choose one of the list.")
     token = await request.app[KEYS].make(
-        name=sent.get("name", ""), models=sent.getall("models", []), days=int(days), by=request[USER]
+        name=sent.get("name", ""), models=sent.getall("models", []), days=days, by=request[USER]
     )
     return await show(request, token=token)
 

@@ -9,6 +9,7 @@ from clawloops.errors import BadInput
 from clawloops.model.account import Role
 from clawloops.model.usage import Total
 from clawloops.web.context import ACCOUNTS, GROUPS, INVITATIONS, LEDGER, SENT, USER
+from clawloops.web.fields import number
 from clawloops.web.pages import render
 
 
@@ -70,10 +71,7 @@ async def change_group(request: web.Request) -> web.Response:
 
 
 def _weight(sent: MultiDict[str]) -> int:
-    text = sent.get("weight", "1").strip()
-    if not text.isdecimal() or len(text) > 3:
-        raise BadInput("A share is a number.", field="weight")
-    return int(text)
+    return number(sent.get("weight", "1").strip(), "weight", digits=3, refusal="A share is a number.")
 
 
 async def remove_group(request: web.Request) -> web.Response:

@@ -9,6 +9,7 @@ from aiohttp import web
 from clawloops.errors import BadInput
 from clawloops.model.provider import BackendKind
 from clawloops.web.context import BACKENDS, GROUPS, MODELS, SENT, USER
+from clawloops.web.fields import number
 from clawloops.web.pages import render
 
 PROVIDERS = (
@@ -64,9 +65,8 @@ async def disconnect(request: web.Request) -> web.Response:
 
 async def set_slots(request: web.Request) -> web.Response:
     text, backend_id = request[SENT].get("slots", "").strip(), request.match_info["id"]
-    if not text.isdecimal() or len(text) > 4:
-        raise BadInput("Give a number; 0 lets all calls through at once.", field="slots")
-    await request.app[BACKENDS].set_slots(backend_id, int(text), by=request[USER])
+    slots = number(text, "slots", digits=4, refusal="Give a number; 0 lets all calls through at once.")
+    await request.app[BACKENDS].set_slots(backend_id, slots, by=request[USER])
     raise web.HTTPSeeOther(f"/models#{backend_id}")
 
 

@@ -9,9 +9,9 @@ from multidict import MultiDict
 
 from clawloops.control.backends import MAX_TOKENS, WINDOW
 from clawloops.control.models import MOST_PLACES
-from clawloops.errors import BadInput
 from clawloops.model.provider import Grants, Place
 from clawloops.web.context import ACCOUNTS, BACKENDS, GROUPS, MODELS, REFUSED, SENT, USER
+from clawloops.web.fields import number
 from clawloops.web.pages import render
 
 
@@ -54,8 +54,8 @@ async def change(request: web.Request) -> web.Response:
         models.get(request.match_info["id"]),
         name=sent.get("name", "").strip(),
         places=tuple(_places(sent)),
-        context_window=_number(sent, "context_window"),
-        max_tokens=_number(sent, "max_tokens"),
+        context_window=_tokens(sent, "context_window"),
+        max_tokens=_tokens(sent, "max_tokens"),
         is_open=sent.get("open") != "some",
     )
     await models.change(model, _grants(sent), by=request[USER])
@@ -82,8 +82,6 @@ def _grants(sent: MultiDict[str]) -> Grants:
     return Grants(frozenset(sent.getall("users", [])), frozenset(sent.getall("groups", [])))
 
 
-def _number(sent: MultiDict[str], field: str) -> int:
+def _tokens(sent: MultiDict[str], field: str) -> int:
     text = sent.get(field, "").replace(",", "").strip()
-    if not text.isdecimal() or len(text) > 9:
-        raise BadInput("Give a number of tokens.", field=field)
-    return int(text)
+    return number(text, field, digits=9, refusal="Give a number of tokens.")

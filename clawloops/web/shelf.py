@@ -11,6 +11,7 @@ from clawloops.clock import now_ms
 from clawloops.errors import BadInput
 from clawloops.model.workspace import EXPORT_HOURS, MOST_SNAPSHOTS, TRASH_DAYS, Job, JobState, Task
 from clawloops.web.context import BOARD, PARTS, RUNTIMES, SENT, SESSION, USER, WORKSPACES
+from clawloops.web.fields import number
 from clawloops.web.live import stream
 from clawloops.web.pages import render, render_part
 from clawloops.web.states import state_of
@@ -141,10 +142,7 @@ def _is_here(job: Job) -> bool:
 
 
 def _number(request: web.Request) -> int:
-    number = request[SENT].get("number", "")
-    if not number.isdecimal() or len(number) > 9:
-        raise BadInput("Choose one of the list.", field="number")
-    return int(number)
+    return number(request[SENT].get("number", ""), "number", digits=9, refusal="Choose one of the list.")
 
 
 def _back() -> web.HTTPSeeOther:
