@@ -251,6 +251,7 @@ async def test_a_file_is_taken_only_when_it_is_one(desk: Desk) -> None:
     assert list(path.parent.iterdir()) == []
 
 
+@pytest.mark.docker
 async def test_an_exported_file_is_there_for_a_day(desk: Desk) -> None:
     job = await desk.files.export(desk.runtime.id, by=desk.ben)
     with pytest.raises(NotFound):
