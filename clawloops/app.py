@@ -151,9 +151,6 @@ async def _build(settings: Settings, stack: AsyncExitStack, stopping: asyncio.Ev
     def wake_all() -> None:
         orchestrator.wake_all()
 
-    def is_attended(runtime_id: str) -> bool:
-        return orchestrator.activity.is_attended(runtime_id)
-
     side = await model_side(
         settings,
         stack,
@@ -163,7 +160,7 @@ async def _build(settings: Settings, stack: AsyncExitStack, stopping: asyncio.Ev
         litellm_key=secret(settings.litellm_key_file) if settings.litellm_key_file else "",
         wake_all=wake_all,
         on_refused=lambda runtime, peer: background.keep(_note_refused(audit, runtime, peer)),
-        is_attended=is_attended,
+        background=background,
     )
     probing = await stack.enter_async_context(aiohttp.ClientSession(trust_env=False))
     asking = await stack.enter_async_context(control_session())
@@ -205,7 +202,13 @@ async def _build(settings: Settings, stack: AsyncExitStack, stopping: asyncio.Ev
         if call.runtime_id:
             orchestrator.activity.settled(call)
 
-    for_members, for_runtimes = side.doors(settings, settled=settled, in_use=orchestrator.activity.call)
+    for_members, for_runtimes = side.doors(
+        settings,
+        background,
+        settled=settled,
+        in_use=orchestrator.activity.call,
+        is_attended=orchestrator.activity.is_attended,
+    )
     dashboard = dashboard_app(
         site=_site(settings),
         accounts=accounts,

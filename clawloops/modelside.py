@@ -13,11 +13,14 @@ from clawloops.background import Background
 from clawloops.clock import now_ms
 from clawloops.config import Settings
 from clawloops.control.audit import Audit
-from clawloops.control.backends import Backends, BundledParts
+from clawloops.control.backends import Backends
+from clawloops.control.budgets import Budgets
+from clawloops.control.connecting import BundledParts
 from clawloops.control.groups import Groups
 from clawloops.control.keys import Keys
 from clawloops.control.ledger import Ledger
 from clawloops.control.models import Models
+from clawloops.gateway.books import Books
 from clawloops.gateway.health import Health
 from clawloops.gateway.ingress import InUse, gateway_app, members_app
 from clawloops.gateway.journal import Journal
@@ -41,6 +44,7 @@ class ModelSide:
     groups: Groups
     keys: Keys
     ledger: Ledger
+    budgets: Budgets
     reach: Reach
     journal: Journal
 
@@ -48,17 +52,27 @@ class ModelSide:
         """Read from the store what calls are answered from. Raises SealBroken."""
         await self.models.load()
         await self.keys.load()
+        await self.ledger.settle_lost()
+        await self.budgets.load()
 
     def doors(
-        self, settings: Settings, *, settled: Callable[[Call], None], in_use: InUse
+        self,
+        settings: Settings,
+        background: Background,
+        *,
+        settled: Callable[[Call], None],
+        in_use: InUse,
+        is_attended: Callable[[str], bool],
     ) -> tuple[web.Application, web.Application]:
-        """What members' own tools reach, and what runtimes reach. `settled` is told of each call written down."""
+        """What members' own tools reach, and what runtimes reach.
 
-        def settle(call: Call) -> None:
-            self.journal.append(call)
-            settled(call)
-
-        proxy = Proxy(self.reach, settle=settle, now_ms=now_ms)
+        `settled` is told of each call written down; `is_attended(runtime_id)`: whether a person is at it.
+        """
+        books = Books(
+            self.journal.append, self.budgets.gateway, is_attended=is_attended, settled=settled, now_ms=now_ms
+        )
+        background.keep(books.run())
+        proxy = Proxy(self.reach, books)
         return (
             members_app(self.directory, proxy),
             gateway_app(self.directory, proxy, pool=settings.runtime_pool, in_use=in_use),
@@ -80,26 +94,31 @@ async def model_side(
     litellm_key: str,
     wake_all: Callable[[], None],
     on_refused: Callable[[str, str], None],
-    is_attended: Callable[[str], bool],
+    background: Background,
 ) -> ModelSide:
-    """`wake_all`: look at every runtime, for its list of models has changed.
-
-    `on_refused`: see `Directory`. `is_attended`: see `Queue`.
-    """
+    """`wake_all`: look at every runtime, for its list of models has changed. `on_refused`: see `Directory`."""
     directory, health = Directory(on_refused=on_refused), Health()
     journal = await asyncio.to_thread(Journal, settings.data / "journal" / "usage.log")
     stack.callback(journal.close)
     session = await stack.enter_async_context(upstream_session())
     bundled = BundledParts(ollama_url=settings.ollama_url, litellm_url=settings.litellm_url, litellm_key=litellm_key)
-    queue = Queue(is_attended=is_attended, weight_of=directory.weight_of)
+    queue = Queue(weight_of=directory.weight_of)
     models = Models(db, sealer, directory, audit, wake_all=wake_all)
+    ledger = Ledger(db, journal)
+    budgets = Budgets(db, audit, ledger, keep=background.keep)
+
+    async def regrouped() -> None:
+        await models.changed()
+        await budgets.load()
+
     return ModelSide(
         directory=directory,
         models=models,
         backends=Backends(db, sealer, session, models, health=health, queue=queue, audit=audit, bundled=bundled),
-        groups=Groups(db, audit, changed=models.changed),
+        groups=Groups(db, audit, changed=regrouped),
         keys=Keys(db, audit, directory),
-        ledger=Ledger(db, journal),
+        ledger=ledger,
+        budgets=budgets,
         reach=Reach(session, LiteLLM(bundled.litellm_url, bundled.litellm_key), health, queue),
         journal=journal,
     )

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import re
 import secrets
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import aiohttp
-from yarl import URL
 
 from clawloops.clock import now_ms
-from clawloops.control.addresses import address_of
 from clawloops.control.audit import Audit
+from clawloops.control.connecting import BundledParts, backend_of, chosen, models_of
 from clawloops.control.models import Models, is_name, keep_a_default, sealed_for
 from clawloops.errors import (
     BackendRefused,
@@ -31,7 +29,7 @@ from clawloops.gateway.health import Condition, Health
 from clawloops.gateway.queue import Queue, Standing
 from clawloops.log import redactor
 from clawloops.model.account import User
-from clawloops.model.provider import Backend, BackendKind, Model, Place
+from clawloops.model.provider import Backend, BackendKind
 from clawloops.store import backends, credentials, models
 from clawloops.store.credentials import TABLE, Kept
 from clawloops.store.db import Database
@@ -39,24 +37,11 @@ from clawloops.store.seal import Sealer
 
 LOOK_EVERY_S = 15
 ALL_EVERY = 4  # looks; the ones between are at those that failed
-MAX_LISTED = 25
 MOST_KEYS = 20
 _HINT = 4  # characters of a key that its admin may compare
-_PROVIDER = re.compile(r"^[a-z0-9_]{2,40}$")
-WINDOW = {BackendKind.OLLAMA: 32_768, BackendKind.OPENAI: 128_000, BackendKind.LITELLM: 128_000}
-SLOTS = {BackendKind.OLLAMA: 1, BackendKind.OPENAI: 0, BackendKind.LITELLM: 0}
 MOST_SLOTS = 1000
-MAX_TOKENS = 8192
+MOST_WATTS = 100_000
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class BundledParts:
-    """Addresses of the parts that this box brings along; "" where one was left out."""
-
-    ollama_url: str
-    litellm_url: str
-    litellm_key: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,22 +119,14 @@ class Backends:
         _admin(by)
         key = key.strip()
         redactor.add(key)
-        backend = Backend(
-            id="b" + secrets.token_hex(8),
-            name=name.strip()[:60] or _default_name(kind, provider.strip().lower()),
-            kind=kind,
-            url=self._address(kind, url.strip()),
-            provider=_provider(kind, provider),
-            created_at=now_ms(),
-            slots=SLOTS[kind],
-        )
+        backend = backend_of(kind, self._bundled, name=name, url=url, provider=provider)
         wanted = await self._checked(backend, key or None, [each.strip() for each in names if each.strip()])
         try:
             async with self._db.transaction():
                 await backends.add(self._db, backend)
                 if key:
                     await credentials.add(self._db, self._seal(backend, key, name="", group_id=None))
-                for model in _models_of(backend, wanted, first=not await models.all(self._db)):
+                for model in models_of(backend, wanted, first=not await models.all(self._db)):
                     await models.add(self._db, model)
         except Conflict:
             raise await self._taken(backend) from None
@@ -169,13 +146,18 @@ class Backends:
         await self._audit.record(by.id, "model backend removed", backend.name)
         await self._models.changed()
 
-    async def set_slots(self, backend_id: str, slots: int, *, by: User) -> None:
-        """How many calls it serves at once; 0: as many as come. Raises NotFound, and BadInput with the field."""
+    async def set_load(self, backend_id: str, *, slots: int, watts: int, by: User) -> None:
+        """How many calls it serves at once (0: as many as come), and what it draws then (W; 0: not known).
+
+        Raises NotFound, and BadInput with the field that is wrong.
+        """
         _admin(by)
         if not 0 <= slots <= MOST_SLOTS:
             raise BadInput(f"Give a number from 0 to {MOST_SLOTS}; 0 lets all calls through at once.", field="slots")
-        await backends.set_slots(self._db, backend_id, slots)
-        await self._audit.record(by.id, "calls at once", backend_id, str(slots))
+        if not 0 <= watts <= MOST_WATTS:
+            raise BadInput(f"Give a number from 0 to {MOST_WATTS}; 0 when you do not know it.", field="watts")
+        await backends.set_load(self._db, backend_id, slots=slots, watts=watts)
+        await self._audit.record(by.id, "load of a backend", backend_id, f"{slots} calls at once, {watts} W")
         await self._models.changed()
 
     async def add_key(self, backend_id: str, key: str, *, name: str, group_id: str, by: User) -> None:
@@ -268,7 +250,7 @@ class Backends:
         field = "provider" if backend.kind is BackendKind.LITELLM else "url"
         try:
             listed = await providers.probe(self._session, backend, key, model=names[0] if names else None, **parts)
-            wanted = names or _listed(listed, backend)
+            wanted = names or chosen(listed, backend.kind)
             for each in wanted:
                 if not is_name(each):
                     raise BadInput(f"{each!r} is not a model name.", field="models")
@@ -279,68 +261,6 @@ class Backends:
             refused = error.status in (401, 403)
             raise BadInput(str(error), field="key" if refused else "models") from error
         return list(dict.fromkeys(wanted))
-
-    def _address(self, kind: BackendKind, url: str) -> str:
-        match kind:
-            case BackendKind.OLLAMA if not url:
-                if not self._bundled.ollama_url:
-                    raise BadInput("This box runs no Ollama of its own. Give the address of one.", field="url")
-                return self._bundled.ollama_url
-            case BackendKind.OLLAMA:
-                return address_of(url).removesuffix("/v1")
-            case BackendKind.OPENAI:
-                address = address_of(url)
-                return address if URL(address).path not in ("", "/") else f"{address}/v1"
-            case BackendKind.LITELLM:
-                if not self._bundled.litellm_url:
-                    raise BadInput("LiteLLM is not running on this box; run ./install.sh again.", field="provider")
-                return address_of(url) if url else ""
-
-
-def _listed(listed: list[str], backend: Backend) -> list[str]:
-    if not listed:
-        hint = (
-            "pull one first: docker compose exec ollama ollama pull NAME"
-            if backend.kind is BackendKind.OLLAMA
-            else "name the models you want"
-        )
-        raise BadInput(f"This backend lists no model; {hint}.", field="models")
-    if len(listed) > MAX_LISTED:
-        raise BadInput(
-            f"This backend lists {len(listed)} models; name those you want, for example {', '.join(listed[:3])}.",
-            field="models",
-        )
-    return listed
-
-
-def _provider(kind: BackendKind, provider: str) -> str:
-    if kind is not BackendKind.LITELLM:
-        return ""
-    provider = provider.strip().lower()
-    if not _PROVIDER.match(provider):
-        raise BadInput(
-            "Give LiteLLM's name of the provider, for example anthropic, gemini or mistral.", field="provider"
-        )
-    return provider
-
-
-def _default_name(kind: BackendKind, provider: str) -> str:
-    return {BackendKind.OLLAMA: "Ollama", BackendKind.OPENAI: "OpenAI-compatible", BackendKind.LITELLM: provider}[kind]
-
-
-def _models_of(backend: Backend, wanted: list[str], *, first: bool) -> list[Model]:
-    return [
-        Model(
-            id="m" + secrets.token_hex(8),
-            name=each,
-            places=(Place(backend.id, each),),
-            context_window=WINDOW[backend.kind],
-            max_tokens=MAX_TOKENS,
-            is_default=first and index == 0,
-            created_at=now_ms(),
-        )
-        for index, each in enumerate(wanted)
-    ]
 
 
 def _admin(user: User) -> None:

@@ -1,21 +1,24 @@
-"""What was used: settled calls go to an append-only journal at once, and from there into the store each second."""
+"""What was used: calls go to an append-only journal at once, and once settled from there into the store each second."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import logging
-from datetime import UTC, datetime, timedelta
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 from clawloops.clock import now_ms
 from clawloops.errors import ClawLoopsError
 from clawloops.gateway.journal import Journal
-from clawloops.model.usage import Total
+from clawloops.model.budget import Span
+from clawloops.model.usage import Call, Opened, Progress, Total, lost
 from clawloops.store import usage
 from clawloops.store.db import Database
 
 LOG = "usage"
 FOLD_EVERY_S = 1.0
+_LARGE = 64 * 1024 * 1024  # bytes of a journal that is worth beginning anew
 log = logging.getLogger(__name__)
 
 
@@ -23,43 +26,97 @@ class Ledger:
     def __init__(self, db: Database, journal: Journal) -> None:
         self._db = db
         self._journal = journal
+        self._lock = asyncio.Lock()
+        self._read: int | None = None  # bytes of the journal that are in the store, or in `_open`
+        self._open: dict[str, tuple[int, Opened, Progress | None]] = {}  # by id, each with where its record begins
 
     async def fold(self) -> int:
         """Take what the journal holds since the last fold into the store, exactly once. Returns how many calls."""
-        folded, offset = 0, await usage.offset(self._db, LOG)
-        while True:
-            calls, reached = await asyncio.to_thread(self._journal.read_from, offset)
-            if reached == offset:
-                return folded
-            await usage.settle(self._db, calls, log=LOG, offset=reached)
-            folded, offset = folded + len(calls), reached
+        async with self._lock:
+            return len(await self._fold())
+
+    @asynccontextmanager
+    async def folded(self) -> AsyncIterator[frozenset[str]]:
+        """While this is open the store holds all that was settled before, and nothing new; the ids of the last fold."""
+        async with self._lock:
+            yield frozenset(await self._fold())
+
+    async def settle_lost(self) -> int:
+        """Charge the calls that an earlier process left open when it was ended. Returns how many.
+
+        For the start, before the first call of this process: every open one is lost then.
+        """
+        await self.fold()
+        calls = [lost(opened, progress) for _, opened, progress in self._open.values()]
+        for call in calls:
+            self._journal.append(call)
+        await self.fold()
+        if calls:
+            log.warning("%d model calls ended with the last process; each is charged as far as it was seen", len(calls))
+        return len(calls)
 
     async def run(self) -> None:
         """Fold each second until cancelled. A store that fails is tried again: the journal keeps what is not folded."""
         while True:
             try:
                 await self.fold()
+                await self._begin_anew()
             except (ClawLoopsError, OSError) as error:
                 log.error("usage is kept in the journal and not yet in the store: %s", error)
             await asyncio.sleep(FOLD_EVERY_S)
 
+    async def _fold(self) -> list[str]:
+        """The ids of the calls. The store is told to begin, next time, with the oldest call that is still open."""
+        ids: list[str] = []
+        if self._read is None:
+            self._read = await usage.offset(self._db, LOG)
+        while True:
+            records, reached = await asyncio.to_thread(self._journal.read_from, self._read)
+            if reached == self._read:
+                return ids
+            calls = [call for at, record in records if (call := self._take(at, record)) is not None]
+            floor = min((at for at, _, _ in self._open.values()), default=reached)
+            await usage.settle(self._db, calls, log=LOG, offset=floor)
+            ids += (call.id for call in calls)
+            self._read = reached
+
+    def _take(self, at: int, record: Opened | Progress | Call) -> Call | None:
+        """Note a call that is under way, or return one that is settled."""
+        match record:
+            case Opened():
+                self._open[record.id] = (at, record, None)
+            case Progress():
+                if record.id in self._open:
+                    begun, opened, _ = self._open[record.id]
+                    self._open[record.id] = (begun, opened, record)
+            case Call():
+                self._open.pop(record.id, None)
+                return record
+        return None
+
+    async def _begin_anew(self) -> None:
+        """Empty a large journal in a moment when all of it is in the store and no call is open."""
+        async with self._lock:
+            if self._read is None or self._read < _LARGE or not self._is_done():
+                return
+            await usage.settle(self._db, [], log=LOG, offset=0)  # ended here, the next process reads all of it again
+            if self._is_done():
+                self._journal.clear()
+                self._read = 0
+
+    def _is_done(self) -> bool:
+        return not self._open and self._journal.size == self._read
+
     async def total_of(self, user_id: str) -> Total:
         """This month's sum of one member (the month of UTC)."""
         await self._latest()
-        return await usage.total(self._db, user_id, *month_of(now_ms()))
+        return await usage.total(self._db, user_id, *Span.MONTH.around(now_ms()))
 
     async def totals(self) -> dict[str, Total]:
         """This month's sums by user id."""
         await self._latest()
-        return await usage.totals_by_user(self._db, *month_of(now_ms()))
+        return await usage.totals_by_user(self._db, *Span.MONTH.around(now_ms()))
 
     async def _latest(self) -> None:
         with contextlib.suppress(OSError):  # a page is shown with the sums as they were; `run` reports the failure
             await self.fold()
-
-
-def month_of(instant: int) -> tuple[int, int]:
-    """First ms of the instant's calendar month in UTC, and first ms of the next one."""
-    first = datetime.fromtimestamp(instant / 1000, UTC).replace(day=1, hour=0, minute=0, second=0, microsecond=0)
-    following = (first + timedelta(days=32)).replace(day=1)
-    return int(first.timestamp() * 1000), int(following.timestamp() * 1000)

@@ -8,11 +8,13 @@ status of each refusal is the one of the tree in `clawloops/errors.py`.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 import orjson
 
 from clawloops.errors import BackendUnavailable, BadInput, ClawLoopsError, Forbidden, NotFound, NotSignedIn, Unavailable
-from clawloops.gateway.endpoints import Dialect
+from clawloops.gateway.endpoints import Dialect, Endpoint, Usage
+from clawloops.model.budget import Budget, Scope
 
 _MOST = 600  # characters of a backend's own words that a caller gets
 
@@ -37,6 +39,19 @@ class Refusal:
                 return orjson.dumps({"type": "error", "error": {"type": kind, "message": self.message}})
             case Dialect.OLLAMA:
                 return orjson.dumps({"error": self.message})
+
+    def event(self, endpoint: Endpoint) -> bytes:
+        """The same as the last event of a stream that has begun."""
+        match endpoint.usage:
+            case Usage.CHAT:
+                return b"data: %s\n\n" % self.body(endpoint.dialect)
+            case Usage.MESSAGES:
+                return b"event: error\ndata: %s\n\n" % self.body(endpoint.dialect)
+            case Usage.RESPONSES:
+                error = {"type": "error", "code": self.code, "message": self.message, "param": self.param}
+                return b"event: error\ndata: %s\n\n" % orjson.dumps(error)
+            case Usage.LINES:
+                return self.body(endpoint.dialect) + b"\n"
 
 
 # https://docs.anthropic.com/en/api/errors
@@ -113,6 +128,28 @@ def queue_full(backend: str, most: int) -> Refusal:
         "rate_limit_error",
         "queue_full",
     )
+
+
+def exhausted(budget: Budget, *, resets_at: int, is_passing: bool) -> Refusal:
+    """A budget has nothing left; `is_passing`: calls that are under way may leave something."""
+    whose = f"{_WHOSE[budget.scope]}{' for background work' if budget.is_background else ''}"
+    if is_passing:
+        text = f"The rest of the budget {whose} ({budget.in_words}) is set aside for calls under way. Try again soon."
+    else:
+        anew = datetime.fromtimestamp(resets_at / 1000, UTC)
+        when = f"It begins anew at {anew:%H:%M} UTC on {anew:%d %B}."
+        text = f"The budget {whose} ({budget.in_words}) is used up. {when} Ask your admin for more."
+    return Refusal(429, text, "insufficient_quota", "budget_exhausted")
+
+
+_WHOSE = {
+    Scope.BOX: "of this box",
+    Scope.EACH: "that each member has",
+    Scope.MEMBER: "that you have",
+    Scope.GROUP: "that your group has",
+    Scope.KEY: "of this key",
+    Scope.MODEL: "of this model",
+}
 
 
 def keyless(backend: str) -> Refusal:

@@ -6,13 +6,13 @@ A field outside the list is refused by name, never dropped in silence (`endpoint
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, TypeGuard
 
 import orjson
 
 from clawloops.errors import BadInput
-from clawloops.gateway.contents import refuse_remote
+from clawloops.gateway.contents import images_in, refuse_remote
 from clawloops.gateway.endpoints import SAMPLING_OPTIONS, STATEFUL, Endpoint, Usage
 
 # Words that make an unknown field look like an attempt to bring one's own key, address or identity (security.md, 18).
@@ -32,6 +32,8 @@ class Body:
     model: str  # the public name that the caller asked for
     fields: dict[str, Any]
     stream: bool
+    size: int = 0  # bytes, images left out
+    images: int = 0
 
     @property
     def hide_usage(self) -> bool:
@@ -42,6 +44,33 @@ class Body:
     @property
     def _asks(self) -> bool:
         return self.stream and self.endpoint.usage is Usage.CHAT
+
+    def most_output(self, usual: int) -> int:
+        """Tokens that its answer may have, at `usual` where it does not say; 0 for a call that makes none."""
+        if not self.endpoint.longest:
+            return 0
+        return min(self._limits().values(), default=usual) * self._choices
+
+    def capped(self, most: int, *, unless_said: str) -> Body:
+        """The same call with an answer of at most so many tokens.
+
+        Where it names no limit, it gets one in the field `unless_said`.
+        """
+        most = max(1, most // self._choices)
+        limits: dict[str, Any] = {name: min(value, most) for name, value in self._limits().items()}
+        limits = limits or {unless_said: most}
+        if self.endpoint.usage is Usage.LINES:
+            limits = {"options": {**(self.fields.get("options") or {}), **limits}}
+        return replace(self, fields={**self.fields, **limits})
+
+    def _limits(self) -> dict[str, int]:
+        fields = (self.fields.get("options") or {}) if self.endpoint.usage is Usage.LINES else self.fields
+        return {name: fields[name] for name in self.endpoint.longest if _is_count(fields.get(name))}
+
+    @property
+    def _choices(self) -> int:
+        given = self.fields.get("n")
+        return given if _is_count(given) else 1
 
     def forwarded(self, model: str, extra: Mapping[str, str]) -> bytes:
         """The JSON for the upstream, with its own name for the model and `extra` fields of the gateway's own.
@@ -85,7 +114,19 @@ def rebuild(endpoint: Endpoint, raw: bytes) -> Body:
     if endpoint.usage is Usage.LINES and "options" in fields:
         fields["options"] = _sampling(fields["options"])
     refuse_remote(endpoint.usage, fields)
-    return Body(endpoint, model, fields, stream=endpoint.streams_unasked if stream is None else stream)
+    images, characters = images_in(endpoint.usage, fields)
+    return Body(
+        endpoint,
+        model,
+        fields,
+        stream=endpoint.streams_unasked if stream is None else stream,
+        size=max(0, len(raw) - characters),
+        images=images,
+    )
+
+
+def _is_count(value: object) -> TypeGuard[int]:
+    return isinstance(value, int) and not isinstance(value, bool) and value > 0
 
 
 def _without_state(fields: dict[str, Any]) -> dict[str, Any]:

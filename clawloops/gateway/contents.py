@@ -37,6 +37,41 @@ def refuse_remote(usage: Usage, fields: dict[str, Any]) -> None:
             pass  # images are Base64 there, and nothing else is fetched
 
 
+def images_in(usage: Usage, fields: dict[str, Any]) -> tuple[int, int]:
+    """How many images are sent, and how many characters their Base64 has."""
+    count = size = 0
+    left: list[object] = []
+    for message in _dicts(fields.get("input" if usage is Usage.RESPONSES else "messages")):
+        left.append(message.get("content"))
+        if usage is Usage.LINES:
+            left.append({"images": message.get("images")})
+    if usage is Usage.LINES:
+        left.append({"images": fields.get("images")})
+    while left:
+        value = left.pop()
+        if isinstance(value, list):
+            left.extend(value)
+        elif isinstance(value, dict):
+            if isinstance(value.get("images"), list):
+                count += len(value["images"])
+                size += sum(len(each) for each in value["images"] if isinstance(each, str))
+            elif value.get("type") in _IMAGES:
+                count += 1
+                size += _length_of(value)
+            else:  # what a tool has answered holds parts of its own
+                left.append(value.get("content"))
+    return count, size
+
+
+_IMAGES = frozenset(("image_url", "input_image", "image"))
+
+
+def _length_of(part: dict[str, Any]) -> int:
+    inner = part.get("image_url") or part.get("source")
+    data = (inner.get("url") or inner.get("data")) if isinstance(inner, dict) else inner
+    return len(data) if isinstance(data, str) else 0
+
+
 def _refuse_tools(tools: object, *, only: frozenset[str] | None) -> None:
     for tool in _dicts(tools):
         kind = tool.get("type", "function")

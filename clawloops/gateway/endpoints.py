@@ -37,6 +37,7 @@ class Endpoint:
     fields: frozenset[str]
     left_out: frozenset[str] = frozenset()  # every tool sends them, and they are the admin's: taken, not passed on
     streams_unasked: bool = False  # a body that says nothing of `stream` asks for one
+    longest: tuple[str, ...] = ()  # fields that limit the tokens of its answer, the usual one first; none: it has none
 
 
 def dialect_of(path: str, *, speaks_anthropic: bool = False) -> Dialect:
@@ -83,16 +84,29 @@ _KEPT_LOADED = frozenset(("keep_alive",))
 ENDPOINTS: Mapping[str, Endpoint] = {
     each.path: each
     for each in (
-        Endpoint("/v1/chat/completions", Dialect.OPENAI, Usage.CHAT, _SHARED | _SAMPLING | _CHAT),
+        Endpoint(
+            "/v1/chat/completions",
+            Dialect.OPENAI,
+            Usage.CHAT,
+            _SHARED | _SAMPLING | _CHAT,
+            longest=("max_completion_tokens", "max_tokens"),
+        ),
         Endpoint(
             "/v1/completions",
             Dialect.OPENAI,
             Usage.CHAT,
             _SHARED | _SAMPLING | {"best_of", "echo", "logprobs", "prompt", "suffix"},
+            longest=("max_tokens",),
         ),
         Endpoint("/v1/embeddings", Dialect.OPENAI, Usage.CHAT, _SHARED | {"dimensions", "encoding_format", "input"}),
-        Endpoint("/v1/responses", Dialect.OPENAI, Usage.RESPONSES, _SHARED | _RESPONSES),
-        Endpoint("/v1/messages", Dialect.ANTHROPIC, Usage.MESSAGES, _MESSAGES),
+        Endpoint(
+            "/v1/responses",
+            Dialect.OPENAI,
+            Usage.RESPONSES,
+            _SHARED | _RESPONSES,
+            longest=("max_output_tokens",),
+        ),
+        Endpoint("/v1/messages", Dialect.ANTHROPIC, Usage.MESSAGES, _MESSAGES, longest=("max_tokens",)),
         Endpoint("/v1/messages/count_tokens", Dialect.ANTHROPIC, Usage.MESSAGES, _COUNT),
         Endpoint(
             "/api/chat",
@@ -101,6 +115,7 @@ ENDPOINTS: Mapping[str, Endpoint] = {
             _LINES | {"messages", "tools"},
             _KEPT_LOADED,
             streams_unasked=True,
+            longest=("num_predict",),
         ),
         Endpoint(
             "/api/generate",
@@ -109,6 +124,7 @@ ENDPOINTS: Mapping[str, Endpoint] = {
             _LINES | {"context", "images", "prompt", "raw", "suffix", "system", "template"},
             _KEPT_LOADED,
             streams_unasked=True,
+            longest=("num_predict",),
         ),
         Endpoint(
             "/api/embed",

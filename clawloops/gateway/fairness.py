@@ -41,9 +41,6 @@ class FairShare:
         self._lanes: dict[tuple[str, bool], deque[Ticket]] = {}  # (member, is background), first come first served
         self._last_model = ""
 
-    def __len__(self) -> int:
-        return sum(len(lane) for lane in self._lanes.values())
-
     def waiting_of(self, member: str) -> int:
         return sum(len(self._lanes.get((member, each), ())) for each in (False, True))
 

@@ -1,4 +1,4 @@
-"""The append-only log of settled calls: a record is in the kernel's hands before the answer's last byte goes out.
+"""The append-only log of calls: opened, how far they have come, and settled before the answer's last byte goes out.
 
 A record is one line, `<length> <json>\n`, written by one `os.write`: `kill -9` loses none that was appended. A line
 torn by a full disk or a power cut does not match its length, and readers skip it.
@@ -12,7 +12,9 @@ from pathlib import Path
 
 import orjson
 
-from clawloops.model.usage import Call, Tokens
+from clawloops.model.usage import Call, Opened, Progress, Tokens
+
+Record = Opened | Progress | Call
 
 _log = logging.getLogger(__name__)
 _READ = 4 * 1024 * 1024  # bytes read at once; bounds what a fold after a long outage holds in memory
@@ -29,9 +31,9 @@ class Journal:
         size = os.fstat(self._fd).st_size
         self._torn = size > 0 and os.pread(self._fd, 1, size - 1) != b"\n"
 
-    def append(self, call: Call) -> None:
-        """Append one record. Raises OSError when it is not wholly written (disk full): the call is then not settled."""
-        line = _line(call)
+    def append(self, record: Record) -> None:
+        """Append one record. Raises OSError when it is not wholly written (disk full): then it counts for nothing."""
+        line = _line(record)
         if self._torn:  # end the torn line first, or this record would be read as part of it
             line = b"\n" + line
         self._torn = True
@@ -40,8 +42,8 @@ class Journal:
             raise OSError(f"{self.path}: only {written} of {len(line)} bytes were written; free disk space")
         self._torn = False
 
-    def read_from(self, offset: int) -> tuple[list[Call], int]:
-        """The records after `offset` (bytes), at most 4 MiB of them, and the offset after the last whole line.
+    def read_from(self, offset: int) -> tuple[list[tuple[int, Record]], int]:
+        """The records after `offset` (bytes) with where each begins, at most 4 MiB, and the offset after the last one.
 
         Call again until the offset no longer grows. A file shorter than `offset` was replaced: it is read from its
         start, which is harmless because a call's id counts once.
@@ -50,68 +52,132 @@ class Journal:
             offset = 0
         data = os.pread(self._fd, _READ, offset)
         end = data.rfind(b"\n") + 1
-        calls = [call for line in data[:end].split(b"\n") if (call := self._parse(line)) is not None]
-        return calls, offset + end
+        records = []
+        for line in data[:end].split(b"\n")[:-1]:
+            if (record := self._parse(line)) is not None:
+                records.append((offset, record))
+            offset += len(line) + 1
+        return records, offset
+
+    @property
+    def size(self) -> int:
+        """Bytes."""
+        return os.fstat(self._fd).st_size
+
+    def clear(self) -> None:
+        """Forget everything in it, which is wholly in the store. Raises OSError."""
+        os.ftruncate(self._fd, 0)
 
     def close(self) -> None:
         os.close(self._fd)
 
-    def _parse(self, line: bytes) -> Call | None:
+    def _parse(self, line: bytes) -> Record | None:
         if not line:
             return None
         length, _, text = line.partition(b" ")
         try:
             if int(length) == len(text):
-                return _call(orjson.loads(text))
+                return _record(orjson.loads(text))
         except (ValueError, KeyError, TypeError):
             pass
         _log.warning("%s: skipped a torn record of %d bytes", self.path, len(line))
         return None
 
 
-def _line(call: Call) -> bytes:
-    text = orjson.dumps(
-        {
-            "id": call.id,
-            "at": call.at,
-            "user": call.user_id,
-            "runtime": call.runtime_id,
-            "model": call.model,
-            "backend": call.backend_id,
-            "input": call.tokens.input,
-            "output": call.tokens.output,
-            "cached": call.tokens.cached,
-            "reasoning": call.tokens.reasoning,
-            "status": call.status,
-            "first_ms": call.first_ms,
-            "total_ms": call.total_ms,
-            "key": call.key_id,
-            "queue_ms": call.queue_ms,
-            "held_ms": call.held_ms,
-        }
-    )
+def _line(record: Record) -> bytes:
+    match record:
+        case Call():
+            fields = _settled(record)
+        case Opened():
+            fields = {
+                **{"open": record.id, "at": record.at, "user": record.user_id, "runtime": record.runtime_id},
+                **{"key": record.key_id, "model": record.model, "backend": record.backend_id, "input": record.input},
+                **{"cost": record.cost, "images": record.images, "background": record.is_background},
+            }
+        case Progress():
+            fields = {
+                **{"more": record.id, "backend": record.backend_id, "output": record.output, "cost": record.cost},
+                **{"total_ms": record.total_ms, "held_ms": record.held_ms, "mwh": record.energy_mwh},
+            }
+    text = orjson.dumps(fields)
     return b"%d %s\n" % (len(text), text)
 
 
-def _call(record: dict[str, object]) -> Call:
-    def number(name: str) -> int:
-        value = record[name]
+def _settled(call: Call) -> dict[str, object]:
+    return {
+        "id": call.id,
+        "at": call.at,
+        "user": call.user_id,
+        "runtime": call.runtime_id,
+        "model": call.model,
+        "backend": call.backend_id,
+        "input": call.tokens.input,
+        "output": call.tokens.output,
+        "cached": call.tokens.cached,
+        "reasoning": call.tokens.reasoning,
+        "status": call.status,
+        "first_ms": call.first_ms,
+        "total_ms": call.total_ms,
+        "key": call.key_id,
+        "queue_ms": call.queue_ms,
+        "held_ms": call.held_ms,
+        "cost": call.cost,
+        "mwh": call.energy_mwh,
+        "images": call.images,
+        "background": call.is_background,
+    }
+
+
+def _record(fields: dict[str, object]) -> Record:
+    def number(name: str, *, default: int | None = None) -> int:
+        value = fields[name] if default is None else fields.get(name, default)
         if not isinstance(value, int):
             raise TypeError(name)
         return value
 
+    def text(name: str, *, default: str | None = None) -> str:
+        return str(fields[name] if default is None else fields.get(name, default))
+
+    if "open" in fields:
+        return Opened(
+            id=text("open"),
+            at=number("at"),
+            user_id=text("user"),
+            runtime_id=text("runtime"),
+            key_id=text("key"),
+            model=text("model"),
+            backend_id=text("backend"),
+            input=number("input"),
+            cost=number("cost"),
+            images=number("images"),
+            is_background=bool(fields["background"]),
+        )
+    if "more" in fields:
+        return Progress(
+            id=text("more"),
+            backend_id=text("backend"),
+            output=number("output"),
+            cost=number("cost"),
+            total_ms=number("total_ms"),
+            held_ms=number("held_ms"),
+            energy_mwh=number("mwh"),
+        )
     return Call(
-        id=str(record["id"]),
+        id=text("id"),
         at=number("at"),
-        user_id=str(record["user"]),
-        runtime_id=str(record["runtime"]),
-        model=str(record["model"]),
-        backend_id=str(record["backend"]),
+        user_id=text("user"),
+        runtime_id=text("runtime"),
+        model=text("model"),
+        backend_id=text("backend"),
         tokens=Tokens(number("input"), number("output"), number("cached"), number("reasoning")),
         status=number("status"),
-        first_ms=None if record["first_ms"] is None else number("first_ms"),
+        first_ms=None if fields["first_ms"] is None else number("first_ms"),
         total_ms=number("total_ms"),
-        key_id=str(record.get("key", "")),  # older records have none, nor the two below
-        queue_ms=number("queue_ms") if "queue_ms" in record else 0,
-        held_ms=number("held_ms") if "held_ms" in record else 0,
+        key_id=text("key", default=""),  # older records have none, nor what follows
+        queue_ms=number("queue_ms", default=0),
+        held_ms=number("held_ms", default=0),
+        cost=number("cost", default=0),
+        energy_mwh=number("mwh", default=0),
+        images=number("images", default=0),
+        is_background=bool(fields.get("background", False)),
     )

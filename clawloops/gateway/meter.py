@@ -32,8 +32,11 @@ class Meter(Protocol):
     def rest(self) -> bytes:
         """The bytes still held when the upstream has ended."""
 
-    def tokens(self) -> Tokens:
-        """What the backend counted; where it said nothing, an estimate."""
+    def tokens(self, *, unsaid: int = 0) -> Tokens:
+        """What the backend counted; where it said nothing, an estimate of the answer, and `unsaid` tokens of input."""
+
+    def so_far(self) -> int:
+        """About how many tokens have come; 0 while that cannot be told."""
 
 
 class StreamMeter:
@@ -51,6 +54,9 @@ class StreamMeter:
         self._held = b""
         self._told: Told | None = None
         self._words = 0
+        self._plain = 0  # events that only carry text, and what they measure: bytes of all, and of a short one
+        self._bytes = 0
+        self._shortest = _MOST
 
     def feed(self, piece: bytes) -> bytes:
         data = self._held + piece if self._held else piece
@@ -68,21 +74,29 @@ class StreamMeter:
         for mark in self._marks:
             if mark in whole:
                 return self._read(whole)
-        self._words += self._count(whole)
+        count = self._count(whole)
+        if count:
+            self._words += count
+            self._plain += count
+            self._bytes += len(whole)
+            self._shortest = min(self._shortest, len(whole) // count)
         return whole
 
     def rest(self) -> bytes:
         held, self._held = self._held, b""
         return held
 
-    def tokens(self) -> Tokens:
-        # ESTIMATE: backends send about one token per event; all there is when the caller left or the backend broke off.
+    def tokens(self, *, unsaid: int = 0) -> Tokens:
         if self._told is None:
-            return Tokens(output=self._words)
+            return Tokens(input=unsaid, output=self.so_far())
         tokens = tokens_of(self._usage, self._told)
         if self._usage is Usage.MESSAGES and not self.finished:  # told at the start, and not yet again
-            return replace(tokens, output=max(tokens.output, self._words))
+            return replace(tokens, output=max(tokens.output, self.so_far()))
         return tokens
+
+    def so_far(self) -> int:
+        # ESTIMATE: one token per event, or, where events hold more, one for 4 bytes beyond what a short event measures.
+        return max(self._words, (self._bytes - self._plain * self._shortest) // 4)
 
     def _count(self, events: bytes) -> int:
         """Words in them; the mark of a line that has nothing before it stands for its own line."""
@@ -144,13 +158,16 @@ class BodyMeter:
     def rest(self) -> bytes:
         return b""
 
-    def tokens(self) -> Tokens:
+    def tokens(self, *, unsaid: int = 0) -> Tokens:
         data = b"".join(self._kept)
         try:
             told = told_in(self._usage, orjson.loads(data))
         except orjson.JSONDecodeError:
             told = _told_at_the_end(self._usage, data)
-        return tokens_of(self._usage, told) if told is not None else Tokens()
+        return tokens_of(self._usage, told) if told is not None else Tokens(input=unsaid)
+
+    def so_far(self) -> int:
+        return 0
 
 
 def _data_of(event: bytes) -> bytes:

@@ -8,27 +8,27 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import secrets
-import time
 from collections.abc import Awaitable, Callable
 
 import aiohttp
 from aiohttp import web
 
+from clawloops.clock import now_ms
 from clawloops.errors import ClawLoopsError
 from clawloops.gateway import answers, headers
 from clawloops.gateway.body import Body
+from clawloops.gateway.books import Books, Turn
+from clawloops.gateway.budgets import Exhausted
 from clawloops.gateway.endpoints import Dialect
-from clawloops.gateway.meter import BodyMeter, Meter, StreamMeter
-from clawloops.gateway.queue import Seat
-from clawloops.gateway.reach import BROKEN, Reach, Reached, Unanswered
+from clawloops.gateway.meter import BodyMeter, StreamMeter
+from clawloops.gateway.reach import BROKEN, Asked, Reach, Reached, Unanswered
 from clawloops.gateway.resolve import VettedResolver
 from clawloops.gateway.route import Caller
 from clawloops.model.provider import Route
-from clawloops.model.usage import Call, Tokens
 
 _log = logging.getLogger(__name__)
 _TAKES_S = 30.0
+_SOON_S = 60  # a caller who is to wait for no longer than this may try again by itself
 
 
 def upstream_session() -> aiohttp.ClientSession:
@@ -46,39 +46,52 @@ def upstream_session() -> aiohttp.ClientSession:
 
 
 class Proxy:
-    """Forwards admitted calls. `settle` is called exactly once for each of them, and must not block."""
+    """Forwards admitted calls. Each of them is in the books, exactly once."""
 
-    def __init__(self, reach: Reach, *, settle: Callable[[Call], None], now_ms: Callable[[], int]) -> None:
+    def __init__(self, reach: Reach, books: Books) -> None:
         self._reach = reach
-        self._settle = settle
-        self._now_ms = now_ms
+        self._books = books
 
     async def forward(
         self, request: web.Request, caller: Caller, route: Route, body: Body, *, admitted: Callable[[], bool]
     ) -> web.StreamResponse:
-        """Make the call and answer `request`.
+        """Make the call and answer `request`. Raises Unavailable when it cannot be written down.
 
         `admitted`: whether the caller still is; asked with each piece of the answer, and once not, it is cut.
         """
-        turn = _Turn(self._settle, self._now_ms(), caller, route, body, admitted=admitted)
         try:
-            return await self._exchange(request, turn)
+            turn = self._books.open(caller, route, body, admitted=admitted)
+        except Exhausted as error:
+            return _refuse_exhausted(error, body.endpoint.dialect)
+        try:
+            async with asyncio.timeout(None) as turn.limit:
+                return await self._exchange(request, turn)
+        except Exhausted as error:
+            return await _cut(request, turn, error)
+        except TimeoutError:
+            if turn.exhausted is None:
+                raise
+            return await _cut(request, turn, turn.exhausted)
         except asyncio.CancelledError:
             turn.end(499)
             raise
         except BaseException:  # a bug of ours, or the journal cannot be written: nothing may look finished
             _abort(request)
             raise
+        finally:
+            turn.close()
 
-    async def _exchange(self, request: web.Request, turn: _Turn) -> web.StreamResponse:
+    async def _exchange(self, request: web.Request, turn: Turn) -> web.StreamResponse:
         try:
-            reached = await self._reach.answer(request.headers, turn.route, turn.caller, turn.body)
+            reached = await self._reach.answer(
+                Asked(request.headers, turn.caller, turn.route, turn.body, turn.payer.is_background)
+            )
         except Unanswered as failed:
             turn.backend_id = failed.backend_id
-            return turn.refuse(failed.refusal, retry_after=failed.retry_after)
+            return _refuse(turn, failed.refusal, retry_after=failed.retry_after)
         except ClawLoopsError as error:  # no place speaks this dialect, or it is nested too deeply to be written
-            return turn.refuse(answers.of_error(error))
-        turn.backend_id, turn.seat = reached.target.backend.id, reached.seat
+            return _refuse(turn, answers.of_error(error))
+        turn.reached(reached)
         try:
             return await self._stream(request, turn, reached)
         except BROKEN as error:
@@ -94,7 +107,7 @@ class Proxy:
         finally:
             reached.close()
 
-    async def _stream(self, request: web.Request, turn: _Turn, reached: Reached) -> web.StreamResponse:
+    async def _stream(self, request: web.Request, turn: Turn, reached: Reached) -> web.StreamResponse:
         answer = reached.answer
         events, usage = headers.is_stream(answer.headers), turn.body.endpoint.usage
         turn.meter = meter = (
@@ -119,6 +132,8 @@ class Proxy:
             passed = _masked(meter.feed(piece), masks)
             if meter.finished:
                 turn.end(200)
+            elif turn.hold:
+                turn.grow()
             if passed:
                 await write(reply, passed)
             piece = await answer.content.readany()
@@ -156,70 +171,43 @@ async def _in_time(reply: web.StreamResponse, piece: bytes) -> None:
         raise _CallerLeft from error
 
 
-class _Turn:
-    """The books of one call."""
+def _refuse(turn: Turn, refusal: answers.Refusal, *, retry_after: str = "") -> web.Response:
+    """Settle with the refusal's status, and the answer that says it."""
+    turn.end(refusal.status)
+    reply = respond(refusal, turn.body.endpoint.dialect)
+    if retry_after:
+        reply.headers["Retry-After"] = retry_after
+    return reply
 
-    def __init__(
-        self,
-        settle: Callable[[Call], None],
-        at: int,
-        caller: Caller,
-        route: Route,
-        body: Body,
-        *,
-        admitted: Callable[[], bool],
-    ) -> None:
-        self.caller = caller
-        self.route = route
-        self.body = body
-        self.backend_id = route.targets[0].backend.id  # until another one has answered
-        self.admitted = admitted
-        self.meter: Meter | None = None
-        self.seat: Seat | None = None
-        self.reply: web.StreamResponse | None = None  # once its header is on the way
-        self._settle = settle
-        self._at = at
-        self._start = time.monotonic()
-        self._first_ms: int | None = None
-        self._ended = False
 
-    def began(self) -> None:
-        if self._first_ms is None:
-            self._first_ms = self._elapsed()
+def _refuse_exhausted(error: Exhausted, dialect: Dialect) -> web.Response:
+    reply = respond(_refusal_of(error), dialect)
+    seconds = 1 if error.is_passing else max(1, -(-(error.resets_at - now_ms()) // 1000))
+    reply.headers["Retry-After"] = str(seconds)
+    if seconds > _SOON_S:
+        reply.headers["X-Should-Retry"] = "false"  # OpenAI's and Anthropic's SDKs would try twice more
+    return reply
 
-    def end(self, status: int) -> None:
-        """Settle, once. What a backend counted is believed; an answer that was cut is counted as far as it came."""
-        if self._ended:
-            return
-        self._settle(
-            Call(
-                id=secrets.token_hex(16),
-                at=self._at,
-                user_id=self.caller.user_id,
-                runtime_id=self.caller.runtime_id,
-                model=self.route.model.name,
-                backend_id=self.backend_id,
-                tokens=self.meter.tokens() if self.meter else Tokens(),
-                status=status,
-                first_ms=self._first_ms,
-                total_ms=self._elapsed(),
-                key_id=self.caller.key_id,
-                queue_ms=int(self.seat.waited_s * 1000) if self.seat else 0,
-                held_ms=int(self.seat.held_s * 1000) if self.seat else 0,
-            )
-        )
-        self._ended = True
 
-    def refuse(self, refusal: answers.Refusal, *, retry_after: str = "") -> web.Response:
-        """Settle with the refusal's status, and the answer that says it."""
-        self.end(refusal.status)
-        reply = respond(refusal, self.body.endpoint.dialect)
-        if retry_after:
-            reply.headers["Retry-After"] = retry_after
+def _refusal_of(error: Exhausted) -> answers.Refusal:
+    return answers.exhausted(error.budget, resets_at=error.resets_at, is_passing=error.is_passing)
+
+
+async def _cut(request: web.Request, turn: Turn, error: Exhausted) -> web.StreamResponse:
+    """End a call whose budget ended before it, and say so where that is still possible."""
+    turn.end(429)
+    reply, endpoint = turn.reply, turn.body.endpoint
+    if reply is None:
+        return _refuse_exhausted(error, endpoint.dialect)
+    if not headers.is_stream(reply.headers):
+        _abort(request)
         return reply
-
-    def _elapsed(self) -> int:
-        return int((time.monotonic() - self._start) * 1000)
+    try:
+        await _in_time(reply, _refusal_of(error).event(endpoint))
+        await _to_caller(reply.write_eof())
+    except _CallerLeft:
+        _abort(request)
+    return reply
 
 
 def respond(refusal: answers.Refusal, dialect: Dialect) -> web.Response:

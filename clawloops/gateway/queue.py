@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from clawloops.gateway.fairness import FairShare, Ticket
-from clawloops.gateway.route import Caller
 from clawloops.model.provider import Backend
 
 MOST_WAITING = 16  # calls of one member at one backend
@@ -69,15 +68,14 @@ class Seat:
 
 
 class Queue:
-    """One for all backends. `is_attended(runtime_id)`: whether a person is at it; `weight_of(user_id)`: their share."""
+    """One for all backends. `weight_of(user_id)`: a member's share."""
 
-    def __init__(self, *, is_attended: Callable[[str], bool], weight_of: Callable[[str], float]) -> None:
-        self._is_attended = is_attended
+    def __init__(self, *, weight_of: Callable[[str], float]) -> None:
         self._weight_of = weight_of
         self._lines: dict[str, _Line] = {}
         self._usual_s: dict[tuple[str, str], float] = {}  # (backend id, public name) -> what a call of it takes
 
-    async def enter(self, backend: Backend, caller: Caller, model: str) -> Seat | None:
+    async def enter(self, backend: Backend, user_id: str, model: str, *, is_background: bool) -> Seat | None:
         """A seat, when it is this call's turn; None for a backend that takes as many calls as come.
 
         Raises QueueFull. A caller who leaves while waiting (CancelledError) waits no more.
@@ -88,12 +86,12 @@ class Queue:
         line.slots = backend.slots
         now = time.monotonic()
         ticket = Ticket(
-            member=caller.user_id,
+            member=user_id,
             model=model,
-            is_background=bool(caller.runtime_id) and not self._is_attended(caller.runtime_id),
+            is_background=is_background,
             expected_s=self._usual_s.get((backend.id, model), _GUESS_S),
             since=now,
-            weight=self._weight_of(caller.user_id),
+            weight=self._weight_of(user_id),
         )
         if len(line.running) < line.slots and not line.waiting:
             line.share.begin(ticket)
@@ -101,7 +99,7 @@ class Queue:
             seat = Seat(self, backend.id, ticket, place=0, expected_s=0.0)
             seat.take(now)
             return seat
-        if line.share.waiting_of(caller.user_id) >= MOST_WAITING:
+        if line.share.waiting_of(user_id) >= MOST_WAITING:
             raise QueueFull
         turn = line.waiting[ticket] = asyncio.get_running_loop().create_future()
         line.share.join(ticket)

@@ -34,6 +34,17 @@ _DOWN = (502, 503, 504)  # what a backend or the proxy before it says when it do
 BROKEN = (aiohttp.ClientError, TimeoutError, OSError)
 
 
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A call as it came in."""
+
+    header: Mapping[str, str]  # the caller's, case-insensitive
+    caller: Caller
+    route: Route
+    body: Body
+    is_background: bool
+
+
 @dataclass(slots=True)
 class Reached:
     """An answer with status 200. Close it when done with it."""
@@ -93,30 +104,30 @@ class Reach:
         keys = [each.key for target in route.targets for each in target.credentials]
         return tuple(secret for secret in (*keys, self._litellm.key) if secret)
 
-    async def answer(self, asked: Mapping[str, str], route: Route, caller: Caller, body: Body) -> Reached:
-        """Raises Unanswered, or BadInput for a dialect that none of its places speaks. `asked`: the caller's header."""
+    async def answer(self, asked: Asked) -> Reached:
+        """Raises Unanswered, or BadInput for a dialect that none of its places speaks."""
         begun = time.monotonic()
         for pause in _PAUSES_S:
             try:
-                return await self._round(asked, route, caller, body)
+                return await self._round(asked)
             except Unanswered as failed:
                 if not failed.is_passing or time.monotonic() - begun > _PATIENCE_S:
                     raise
             await asyncio.sleep(pause * (1 + random.random() / 2))  # noqa: S311  # spreads retries, keeps no secret
-        return await self._round(asked, route, caller, body)
+        return await self._round(asked)
 
-    async def _round(self, asked: Mapping[str, str], route: Route, caller: Caller, body: Body) -> Reached:
+    async def _round(self, asked: Asked) -> Reached:
         """Each place once, with each of its keys."""
+        route = asked.route
         hidden = self.secrets_of(route)
         failures: list[Unanswered] = []
         unspoken: ClawLoopsError | None = None
         for target in self._awake(route.targets):
-            for credential in self._keys(target, caller.user_id):
+            for credential in self._keys(target, asked.caller.user_id):
                 key = credential.key if credential else None
                 try:
-                    known = ways(target.backend, target.upstream, key, body.endpoint, self._litellm)
-                    seat = await self._seat(target.backend, caller, route.model.name)
-                    return await self._try(asked, target, credential, known=known, body=body, hidden=hidden, seat=seat)
+                    known = ways(target.backend, target.upstream, key, asked.body.endpoint, self._litellm)
+                    return await self._try(asked, target, credential, known=known, hidden=hidden)
                 except ClawLoopsError as error:  # it cannot be reached in this dialect, whatever the key
                     unspoken = error
                     break
@@ -145,9 +156,11 @@ class Reach:
         now = time.monotonic()
         return sorted(keys, key=lambda each: each is not None and self._health.key_is_aside(each.id, now))
 
-    async def _seat(self, backend: Backend, caller: Caller, model: str) -> Seat | None:
+    async def _seat(self, backend: Backend, asked: Asked) -> Seat | None:
         try:
-            return await self._queue.enter(backend, caller, model)
+            return await self._queue.enter(
+                backend, asked.caller.user_id, asked.route.model.name, is_background=asked.is_background
+            )
         except QueueFull:
             refusal = answers.queue_full(backend.name, MOST_WAITING)
             raise Unanswered(refusal, backend_id=backend.id, next_=Next.PLACE) from None
@@ -166,20 +179,20 @@ class Reach:
 
     async def _try(
         self,
-        asked: Mapping[str, str],
+        asked: Asked,
         target: Target,
         credential: Credential | None,
         *,
         known: Sequence[Upstream],
-        body: Body,
         hidden: tuple[str, ...],
-        seat: Seat | None,
     ) -> Reached:
         backend = target.backend
+        seat: Seat | None = None
         answer: aiohttp.ClientResponse | None = None
         reached: Reached | None = None
         try:
-            answer = await self._ask(asked, body, [way for way in known if way.url not in self._lacking])
+            seat = await self._seat(backend, asked)
+            answer = await self._ask(asked, [way for way in known if way.url not in self._lacking])
             if answer.status == 200:
                 reached = Reached(target, answer, await answer.content.readany(), seat)
                 self._health.worked(backend.id)
@@ -201,7 +214,7 @@ class Reach:
                 seat.leave()
         _close(answer)
         _log.warning("backend %r answered %d: %s", backend.name, answer.status, answers.said(raw, hidden))
-        refusal = answers.of_backend(backend.name, answer.status, raw, hidden, path=body.endpoint.path)
+        refusal = answers.of_backend(backend.name, answer.status, raw, hidden, path=asked.body.endpoint.path)
         raise self._verdict(backend.id, credential, answer, refusal)
 
     def _verdict(
@@ -238,24 +251,24 @@ class Reach:
     def _failed(self, backend_id: str, why: str) -> None:
         self._health.failed(backend_id, why, time.monotonic(), at=time.time_ns() // 1_000_000)
 
-    async def _ask(self, asked: Mapping[str, str], body: Body, known: Sequence[Upstream]) -> aiohttp.ClientResponse:
+    async def _ask(self, asked: Asked, known: Sequence[Upstream]) -> aiohttp.ClientResponse:
         """The answer of the first way that leads there; one that is a 404 is passed over, and remembered as that."""
         *before, last = known
         for way in before:
-            answer = await self._post(asked, body, way)
+            answer = await self._post(asked, way)
             if answer.status not in (404, 405):
                 return answer
             answer.close()
-        answer = await self._post(asked, body, last)
+        answer = await self._post(asked, last)
         if answer.status == 200:
             self._lacking.update(way.url for way in before)
         return answer
 
-    async def _post(self, asked: Mapping[str, str], body: Body, way: Upstream) -> aiohttp.ClientResponse:
+    async def _post(self, asked: Asked, way: Upstream) -> aiohttp.ClientResponse:
         return await self._session.post(
             way.url,
-            data=body.forwarded(way.model, way.extra),
-            headers=headers.to_upstream(asked, credential=way.credential),
+            data=asked.body.forwarded(way.model, way.extra),
+            headers=headers.to_upstream(asked.header, credential=way.credential),
             allow_redirects=False,
         )
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from clawloops.model.usage import FREE, Price
+
 
 class BackendKind(StrEnum):
     OLLAMA = "ollama"  # spoken to directly, native address without /v1 (http://ollama:11434)
@@ -21,6 +23,11 @@ class Backend:
     provider: str  # LiteLLM's provider prefix; "" for the other kinds
     created_at: int
     slots: int = 0  # calls that it serves at once, the others wait for their turn; 0: as many as come
+    watts: int = 0  # what it draws while all slots are taken; 0: not known
+
+    def energy_mwh(self, held_ms: int) -> int:
+        """What a call drew that had one of the slots for so long, in thousandths of a watt-hour."""
+        return self.watts * held_ms // (3600 * self.slots) if self.slots else 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +76,7 @@ class Target:
     backend: Backend
     upstream: str
     credentials: tuple[Credential, ...] = ()  # none: it wants no key
+    price: Price = FREE
 
     def credentials_for(self, user_id: str) -> tuple[Credential | None, ...]:
         """The keys to try for this member: their own group's alone where it has some, else everybody's.

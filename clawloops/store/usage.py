@@ -5,20 +5,29 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from clawloops.model.budget import Budget, Measure, Scope
 from clawloops.model.usage import Call, Total
 from clawloops.store import meta
 from clawloops.store.db import Database, Row
 
 _COLUMNS = (
     "id, at, user_id, runtime_id, model, backend_id, input_tokens, output_tokens, cached_tokens, reasoning_tokens, "
-    "status, first_ms, total_ms, key_id, queue_ms, held_ms"
+    "status, first_ms, total_ms, key_id, queue_ms, held_ms, cost, energy_mwh, images, is_background"
 )
-_WIDTH = 16
-_CHUNK = 64  # rows of one INSERT; 1024 values, where SQLite takes 32766 and PostgreSQL 65535
+_WIDTH = 20
+_CHUNK = 64  # rows of one INSERT; 1280 values, where SQLite takes 32766 and PostgreSQL 65535
 _SUMS = """count(*) AS calls,
     CAST(COALESCE(sum(input_tokens), 0) AS BIGINT) AS input, CAST(COALESCE(sum(output_tokens), 0) AS BIGINT) AS output,
     CAST(COALESCE(sum(cached_tokens), 0) AS BIGINT) AS cached,
-    CAST(COALESCE(sum(reasoning_tokens), 0) AS BIGINT) AS reasoning"""
+    CAST(COALESCE(sum(reasoning_tokens), 0) AS BIGINT) AS reasoning,
+    CAST(COALESCE(sum(cost), 0) AS BIGINT) AS cost, CAST(COALESCE(sum(held_ms), 0) AS BIGINT) AS held_ms,
+    CAST(COALESCE(sum(energy_mwh), 0) AS BIGINT) AS energy_mwh"""
+_MEASURES = {
+    Measure.TOKENS: "sum(input_tokens + output_tokens)",
+    Measure.COST: "sum(cost)",
+    Measure.REQUESTS: "count(*)",
+    Measure.GPU_MS: "sum(held_ms)",
+}
 
 
 def _values(call: Call) -> list[Any]:
@@ -27,11 +36,12 @@ def _values(call: Call) -> list[Any]:
         *(call.id, call.at, call.user_id, call.runtime_id, call.model, call.backend_id),
         *(tokens.input, tokens.output, tokens.cached, tokens.reasoning),
         *(call.status, call.first_ms, call.total_ms, call.key_id, call.queue_ms, call.held_ms),
+        *(call.cost, call.energy_mwh, call.images, call.is_background),
     ]
 
 
 def _total(row: Row) -> Total:
-    return Total(row["calls"], row["input"], row["output"], row["cached"], row["reasoning"])
+    return Total(**{name: row[name] for name in Total.__dataclass_fields__})
 
 
 def _key(log: str) -> str:
@@ -74,6 +84,32 @@ async def totals_by_user(db: Database, since: int, until: int) -> dict[str, Tota
         until,
     )
     return {row["user_id"]: _total(row) for row in rows}
+
+
+async def used(db: Database, budget: Budget, since: int) -> dict[str, int]:
+    """What was used of a budget since then, Unix ms: by user id for one of each member, else under ""."""
+    whose, args = _counted(budget, since)
+    amount = f"CAST(COALESCE({_MEASURES[budget.measure]}, 0) AS BIGINT) AS amount"
+    where = f"FROM usage WHERE at >= $1{whose}{' AND is_background' if budget.is_background else ''}"
+    if budget.scope is not Scope.EACH:
+        return {"": (await db.fetch(f"SELECT {amount} {where}", *args))[0]["amount"]}
+    rows = await db.fetch(f"SELECT user_id, {amount} {where} GROUP BY user_id", *args)
+    return {row["user_id"]: row["amount"] for row in rows}
+
+
+def _counted(budget: Budget, since: int) -> tuple[str, tuple[Any, ...]]:
+    match budget.scope:
+        case Scope.BOX | Scope.EACH:
+            return "", (since,)
+        case Scope.MEMBER:
+            return " AND user_id = $2", (since, budget.subject)
+        case Scope.KEY:
+            return " AND key_id = $2 AND key_id <> ''", (since, budget.subject)
+        case Scope.GROUP:
+            members = "SELECT user_id FROM group_members WHERE group_id = $2"
+            return f" AND user_id IN ({members})", (since, budget.subject)
+        case Scope.MODEL:
+            return " AND model = (SELECT name FROM models WHERE id = $2)", (since, budget.subject)
 
 
 async def totals_by_key(db: Database, user_id: str, since: int) -> dict[str, Total]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from aiohttp import web
 
 from clawloops.clock import now_ms
-from clawloops.control.ledger import month_of
+from clawloops.model.budget import Span
 from clawloops.web.context import KEYS, MODELS, SENT, SITE, USER
 from clawloops.web.fields import number
 from clawloops.web.pages import render
@@ -30,7 +30,7 @@ async def show(request: web.Request, *, token: str = "") -> web.Response:
         request,
         "keys.html",
         token_made=token,
-        keys=await app[KEYS].of(request[USER], since=month_of(now_ms())[0]),
+        keys=await app[KEYS].of(request[USER], since=Span.MONTH.around(now_ms())[0]),
         models=models,
         ends=ENDS,
         now=now_ms(),

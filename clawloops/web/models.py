@@ -63,10 +63,11 @@ async def disconnect(request: web.Request) -> web.Response:
     raise web.HTTPSeeOther("/models")
 
 
-async def set_slots(request: web.Request) -> web.Response:
-    text, backend_id = request[SENT].get("slots", "").strip(), request.match_info["id"]
-    slots = number(text, "slots", digits=4, refusal="Give a number; 0 lets all calls through at once.")
-    await request.app[BACKENDS].set_slots(backend_id, slots, by=request[USER])
+async def set_load(request: web.Request) -> web.Response:
+    sent, backend_id = request[SENT], request.match_info["id"]
+    slots = number(sent.get("slots", "").strip(), "slots", digits=4, refusal="Give a number; 0 lets all calls through.")
+    watts = number(sent.get("watts", "").strip() or "0", "watts", digits=6, refusal="Give a number of watts.")
+    await request.app[BACKENDS].set_load(backend_id, slots=slots, watts=watts, by=request[USER])
     raise web.HTTPSeeOther(f"/models#{backend_id}")
 
 

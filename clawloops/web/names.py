@@ -7,7 +7,7 @@ from dataclasses import replace
 from aiohttp import web
 from multidict import MultiDict
 
-from clawloops.control.backends import MAX_TOKENS, WINDOW
+from clawloops.control.connecting import MAX_TOKENS, WINDOW
 from clawloops.control.models import MOST_PLACES
 from clawloops.model.provider import Grants, Place
 from clawloops.web.context import ACCOUNTS, BACKENDS, GROUPS, MODELS, REFUSED, SENT, USER

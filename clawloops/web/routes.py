@@ -119,7 +119,7 @@ DASHBOARD = (
     Route("GET", "/models", models.show, For.ADMIN),
     Route("POST", "/models", models.connect, For.ADMIN, again=models.show),
     Route("POST", "/models/backends/{id}/remove", models.disconnect, For.ADMIN),
-    Route("POST", "/models/backends/{id}/slots", models.set_slots, For.ADMIN, again=models.show),
+    Route("POST", "/models/backends/{id}/load", models.set_load, For.ADMIN, again=models.show),
     Route("POST", "/models/backends/{id}/keys", models.add_key, For.ADMIN, again=models.show),
     Route("POST", "/models/backends/{id}/keys/{key}/remove", models.remove_key, For.ADMIN),
     Route("POST", "/models/names", names.publish, For.ADMIN, again=models.show),

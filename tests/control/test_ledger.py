@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
+from dataclasses import replace
 from pathlib import Path
 
+import pytest
+
 from clawloops.clock import now_ms
-from clawloops.control.ledger import Ledger, month_of
-from clawloops.gateway.journal import Journal
-from clawloops.model.usage import Call, Tokens
+from clawloops.control.ledger import Ledger
+from clawloops.gateway.journal import Journal, Record
+from clawloops.model.budget import Span
+from clawloops.model.usage import Call, Opened, Progress, Tokens, Total
 from tests.control.conftest import House
 
 
@@ -43,9 +48,61 @@ async def test_settled_calls_are_counted_once_over_a_restart(house: House, tmp_p
     assert (total.calls, total.input, total.output, total.cached, total.reasoning) == (4, 400, 28, 80, 12)
 
 
+OPENED = Opened("a" * 32, now_ms(), "u0", "r0", "", "tiny", "b0", 40, 120, 0, is_background=False)
+
+
+async def test_a_call_that_ended_with_its_process_is_charged_as_far_as_it_was_seen(
+    house: House, tmp_path: Path
+) -> None:
+    user, _ = await house.join("ada")
+    journal = Journal(tmp_path / "usage.log")
+    before = Ledger(house.db, journal)
+    records: list[Record] = [
+        replace(OPENED, user_id=user.id),
+        replace(OPENED, id="b" * 32, user_id=user.id),
+        Progress("b" * 32, "b1", 7, 141, 1000, 900, 75),
+        _call(1, user.id),
+    ]
+    for number, record in enumerate(records):
+        journal.append(record)
+        assert await before.fold() == (number == 3)  # folded past the open ones
+    journal.append(Progress("b" * 32, "b1", 9, 147, 2000, 1900, 158))
+    after = Ledger(house.db, journal)
+    assert await after.settle_lost() == 2
+    assert await Ledger(house.db, journal).settle_lost() == 0
+    total = await after.total_of(user.id)
+    journal.close()
+    assert total == Total(3, 100 + 40 + 40, 7 + 9, 20, 3, cost=120 + 147, held_ms=1900, energy_mwh=158)
+
+
+async def test_a_large_journal_begins_anew_once_all_of_it_is_in_the_store(
+    house: House, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("clawloops.control.ledger._LARGE", 1000)
+    monkeypatch.setattr("clawloops.control.ledger.FOLD_EVERY_S", 0.01)
+    user, _ = await house.join("ada")
+    journal = Journal(tmp_path / "usage.log")
+    ledger = Ledger(house.db, journal)
+    journal.append(replace(OPENED, user_id=user.id))
+    for number in range(9):
+        journal.append(_call(number, user.id))
+    running = asyncio.create_task(ledger.run())
+    await asyncio.sleep(0.2)
+    assert journal.size > 1000  # one is open
+    journal.append(replace(_call(9, user.id), id=OPENED.id))
+    async with asyncio.timeout(5):
+        while journal.size:
+            await asyncio.sleep(0.01)
+    journal.append(_call(10, user.id))
+    assert (await ledger.total_of(user.id)).calls == 11
+    running.cancel()
+    assert (await Ledger(house.db, journal).total_of(user.id)).calls == 11
+    journal.close()
+
+
 def test_a_month_ends_where_the_next_one_begins() -> None:
     december = 1_798_675_200_000  # 2026-12-31
-    first, following = month_of(december)
+    first, following = Span.MONTH.around(december)
     assert following - first == 31 * 86_400_000
-    assert month_of(following)[0] == following
-    assert month_of(following - 1) == (first, following)
+    assert Span.MONTH.around(following)[0] == following
+    assert Span.MONTH.around(following - 1) == (first, following)

@@ -12,7 +12,8 @@ import aiohttp
 import pytest
 from aiohttp.abc import AbstractResolver, ResolveResult
 
-from clawloops.control.backends import Backends, BundledParts
+from clawloops.control.backends import Backends
+from clawloops.control.connecting import BundledParts
 from clawloops.control.groups import Groups
 from clawloops.control.models import Models
 from clawloops.errors import BadInput, Forbidden, SealBroken
@@ -83,7 +84,7 @@ async def shelf(house: House) -> AsyncIterator[Shelf]:
         aiohttp.ClientSession(connector=aiohttp.TCPConnector(resolver=Lan()), trust_env=False) as session,
     ):
         sealer, health = Sealer(MASTER, install_id="0123abcd"), Health()
-        queue = Queue(is_attended=bool, weight_of=directory.weight_of)
+        queue = Queue(weight_of=directory.weight_of)
         models = Models(house.db, sealer, directory, house.audit, wake_all=lambda: woken.append(True))
         backends = Backends(
             house.db, sealer, session, models,

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import ipaddress
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from typing import Any
 
@@ -13,15 +14,19 @@ import aiohttp
 from aiohttp import web
 
 from clawloops.clock import now_ms
+from clawloops.gateway.books import Books
+from clawloops.gateway.budgets import Budgets
 from clawloops.gateway.health import Health
 from clawloops.gateway.ingress import gateway_app, runner
+from clawloops.gateway.journal import Record
 from clawloops.gateway.proxy import Proxy, upstream_session
 from clawloops.gateway.queue import Queue
 from clawloops.gateway.reach import Reach
 from clawloops.gateway.route import Directory
 from clawloops.gateway.upstreams import LiteLLM
+from clawloops.model.budget import Budget
 from clawloops.model.provider import Backend, BackendKind, Credential, Model, Place, Route, Target
-from clawloops.model.usage import Call
+from clawloops.model.usage import Call, Opened, Tokens
 from tests.upstream import Upstream
 
 TOKEN = "runtime-token-of-ada"
@@ -38,13 +43,22 @@ class Gateway:
     health: Health
     proxy: Proxy
     queue: Queue
+    budgets: Budgets
+    books: Books
     attended: set[str]  # ids of runtimes that a person is at
     settled: list[Call] = field(default_factory=list)
     refused: list[tuple[str, str]] = field(default_factory=list)
+    written: list[Record] = field(default_factory=list)
+    near: list[tuple[Budget, str]] = field(default_factory=list)  # budgets of which most is used, and whose
 
     def serve_model(self, name: str, *, upstream: str | None = None, **backend: Any) -> None:
         """Add a public name that leads to the scriptable upstream (or where `backend` says)."""
         self.directory.set_routes([*self.directory.routes(), route(name, self.upstream, upstream, **backend)])
+
+    def estimated(self, tokens: Tokens) -> Tokens:
+        """These, and where no input was told, as much as was estimated for the latest call."""
+        opened = [each for each in self.written if isinstance(each, Opened)]
+        return tokens if tokens.input else replace(tokens, input=opened[-1].input)
 
     async def post(self, model: str, *, path: str = "/v1/chat/completions", **fields: Any) -> aiohttp.ClientResponse:
         body = {"model": model, "messages": [{"role": "user", "content": "Hello"}], **fields}
@@ -94,9 +108,11 @@ async def open_gateway(
     litellm_url: str = "",
     litellm_key: str = "",
     pool: ipaddress.IPv4Network = LOOPBACK,
-    settle: Callable[[Call], None] | None = None,
+    write: Callable[[Record], None] | None = None,
 ) -> AsyncIterator[Gateway]:
     settled: list[Call] = []
+    written: list[Record] = []
+    near: list[tuple[Budget, str]] = []
     refused: list[tuple[str, str]] = []
     attended: set[str] = set()
     directory = Directory(on_refused=lambda runtime_id, peer: refused.append((runtime_id, peer)))
@@ -106,8 +122,23 @@ async def open_gateway(
         aiohttp.ClientSession(headers={"Authorization": f"Bearer {TOKEN}"}) as own,
     ):
         health = Health()
-        queue = Queue(is_attended=attended.__contains__, weight_of=directory.weight_of)
+        queue = Queue(weight_of=directory.weight_of)
         reach = Reach(outward, LiteLLM(litellm_url, litellm_key), health, queue)
-        proxy = Proxy(reach, settle=settle or settled.append, now_ms=now_ms)
+        budgets = Budgets(on_near=lambda budget, user_id: near.append((budget, user_id)))
+        books = Books(
+            write or written.append,
+            budgets,
+            is_attended=attended.__contains__,
+            settled=settled.append,
+            now_ms=now_ms,
+        )
+        proxy = Proxy(reach, books)
         async with listening(gateway_app(directory, proxy, pool=pool)) as url:
-            yield Gateway(url, directory, upstream, own, health, proxy, queue, attended, settled, refused)
+            looking = asyncio.create_task(books.run())
+            try:
+                yield Gateway(
+                    url, directory, upstream, own, health, proxy, queue, budgets, books, attended, settled, refused,
+                    written, near,
+                )  # fmt: skip
+            finally:
+                looking.cancel()

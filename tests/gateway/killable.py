@@ -11,6 +11,8 @@ from typing import IO
 
 from clawloops import log
 from clawloops.clock import now_ms
+from clawloops.gateway.books import Books
+from clawloops.gateway.budgets import Budgets
 from clawloops.gateway.health import Health
 from clawloops.gateway.ingress import gateway_app
 from clawloops.gateway.journal import Journal
@@ -44,9 +46,16 @@ async def main(upstream_url: str, journal: Journal) -> None:
         directory.set_runtime(
             sha256(token.encode()).digest(), runtime_id=f"r-{name}", user_id=f"u-{name}", address=address
         )
-    queue = Queue(is_attended=bool, weight_of=directory.weight_of)
-    async with upstream_session() as session:
-        proxy = Proxy(Reach(session, LiteLLM("", ""), Health(), queue), settle=journal.append, now_ms=now_ms)
+    books = Books(
+        journal.append,
+        Budgets(on_near=lambda budget, user_id: None),
+        is_attended=bool,
+        settled=lambda call: None,
+        now_ms=now_ms,
+    )
+    async with upstream_session() as session, asyncio.TaskGroup() as beside:
+        beside.create_task(books.run())
+        proxy = Proxy(Reach(session, LiteLLM("", ""), Health(), Queue(weight_of=directory.weight_of)), books)
         async with listening(gateway_app(directory, proxy, pool=LOOPBACK)) as url:
             print(url, flush=True)
             await asyncio.Event().wait()

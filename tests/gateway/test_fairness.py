@@ -151,6 +151,6 @@ def test_who_leaves_the_queue_is_not_called() -> None:
     for each in tickets:
         share.join(each)
     share.leave(tickets[0])
-    assert (len(share), share.waiting_of("ada")) == (2, 1)
+    assert (len(share.order(0.0)), share.waiting_of("ada")) == (2, 1)
     assert {share.next(0.0), share.next(0.0)} == {tickets[1], tickets[2]}
     assert share.next(0.0) is None

@@ -7,13 +7,18 @@ import os
 import resource
 import signal
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import aiohttp
 import pytest
 
-from clawloops.gateway.journal import Journal
-from clawloops.model.usage import Call, Tokens
+from clawloops.control.ledger import Ledger
+from clawloops.gateway.journal import Journal, Record
+from clawloops.model.usage import LOST, Call, Opened, Progress, Tokens
+from clawloops.store import usage
+from clawloops.store.db import open_database
+from clawloops.store.migrate import migrate
 from tests.gateway.gate import TOKEN
 from tests.gateway.killable import start
 from tests.upstream import Upstream
@@ -29,15 +34,25 @@ def _call(number: int) -> Call:
     return Call(f"{number:032x}", 1_700_000_000_000 + number, "u", "r", model, "b", tokens, 200, first, 7)
 
 
-def _all(journal: Journal) -> list[Call]:
-    found: list[Call] = []
+def _read(journal: Journal, offset: int = 0) -> tuple[list[Record], int]:
+    """What one read finds there, without where each begins."""
+    found, after = journal.read_from(offset)
+    return [record for _, record in found], after
+
+
+def _all(journal: Journal) -> list[Record]:
+    found: list[Record] = []
     offset = 0
     while True:
-        calls, after = journal.read_from(offset)
+        records, after = _read(journal, offset)
         if after == offset:
             return found
-        found.extend(calls)
+        found.extend(records)
         offset = after
+
+
+OPENED = Opened("c" * 32, 1_700_000_000_000, "u", "r", "", "small", "b", 40, 120, 1, is_background=True)
+PROGRESS = Progress(OPENED.id, "b2", 7, 141, 1_000, 900, 75)
 
 
 @pytest.fixture
@@ -49,13 +64,23 @@ def test_what_is_appended_is_read_once_from_each_offset(path: Path) -> None:
     journal = Journal(path)
     for number in range(5):
         journal.append(_call(number))
-    calls, offset = journal.read_from(0)
+    calls, offset = _read(journal, 0)
     assert calls == [_call(number) for number in range(5)]
-    assert journal.read_from(offset) == ([], offset)
+    assert _read(journal, offset) == ([], offset)
     journal.append(_call(5))
-    assert journal.read_from(offset)[0] == [_call(5)]
-    assert Journal(path).read_from(offset)[0] == [_call(5)]
+    assert _read(journal, offset)[0] == [_call(5)]
+    assert _read(Journal(path), offset)[0] == [_call(5)]
     assert path.stat().st_mode & 0o777 == 0o600
+
+
+def test_each_kind_of_record_comes_back_as_it_went_in(path: Path) -> None:
+    journal = Journal(path)
+    settled = replace(_call(1), key_id="k", queue_ms=3, held_ms=4, cost=5, energy_mwh=6, images=7, is_background=True)
+    for record in (OPENED, PROGRESS, settled):
+        journal.append(record)
+    found, _ = journal.read_from(0)
+    assert [record for _, record in found] == [OPENED, PROGRESS, settled]
+    assert [journal.read_from(at)[0][0][1] for at, _ in found] == [OPENED, PROGRESS, settled]
 
 
 def test_a_record_that_is_being_written_is_left_for_the_next_read(path: Path) -> None:
@@ -64,7 +89,7 @@ def test_a_record_that_is_being_written_is_left_for_the_next_read(path: Path) ->
     whole = path.read_bytes()
     with path.open("ab") as file:
         file.write(whole[:30])
-    assert journal.read_from(0) == ([_call(1)], len(whole))
+    assert _read(journal, 0) == ([_call(1)], len(whole))
 
 
 @pytest.mark.parametrize("kept", [1, 3, 4, 30, -1])
@@ -74,7 +99,7 @@ def test_a_torn_last_line_is_skipped_and_harms_no_later_record(path: Path, kept:
     path.write_bytes(whole + whole[:kept])
     journal = Journal(path)
     journal.append(_call(2))
-    calls, offset = journal.read_from(0)
+    calls, offset = _read(journal, 0)
     assert [call for call in calls if call != _call(1)] == [_call(2)]
     assert len(calls) == 2 + (kept == -1)  # torn just before its newline, the record itself is whole
     assert offset == path.stat().st_size
@@ -92,7 +117,7 @@ def test_a_file_larger_than_one_read_is_read_to_its_end(path: Path) -> None:
 def test_a_file_that_was_replaced_is_read_from_its_start(path: Path) -> None:
     journal = Journal(path)
     journal.append(_call(1))
-    assert journal.read_from(10_000)[0] == [_call(1)]
+    assert _read(journal, 10_000)[0] == [_call(1)]
 
 
 def test_a_record_that_does_not_fit_is_an_error_and_the_next_one_is_whole(path: Path) -> None:
@@ -108,7 +133,7 @@ def test_a_record_that_does_not_fit_is_an_error_and_the_next_one_is_whole(path: 
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
         signal.signal(signal.SIGXFSZ, ignored)
     journal.append(_call(3))
-    assert journal.read_from(0)[0] == [_call(1), _call(3)]
+    assert _read(journal, 0)[0] == [_call(1), _call(3)]
 
 
 async def _ask_forever(url: str, *, streamed: bool, done: list[int]) -> None:
@@ -123,8 +148,8 @@ async def _ask_forever(url: str, *, streamed: bool, done: list[int]) -> None:
 
 @pytest.mark.faults
 @pytest.mark.limit(200)
-async def test_killing_the_gateway_loses_no_settled_call(upstream: Upstream, path: Path) -> None:
-    """What the kill itself cut is not in the ledger: at most one call of each caller."""
+async def test_killing_the_gateway_loses_no_call(upstream: Upstream, path: Path) -> None:
+    """Whatever the upstream was asked is in the ledger once: settled, or charged as far as it was seen."""
     done = [0]
     for kill in range(KILLS):
         process, url = await start(upstream, path)
@@ -138,11 +163,21 @@ async def test_killing_the_gateway_loses_no_settled_call(upstream: Upstream, pat
             each.cancel()
             with suppress(aiohttp.ClientError, asyncio.IncompleteReadError, asyncio.CancelledError, OSError):
                 await each
-    calls = _all(Journal(path))
+    db = await open_database(f"sqlite:///{path.parent}/ledger.db")
+    await migrate(db, backup_dir=path.parent)
+    journal = Journal(path)
+    lost_calls = await Ledger(db, journal).settle_lost()
+    calls = [record for record in _all(journal) if isinstance(record, Call)]
+    total = await usage.total(db, None, 0, 2**60)
+    await db.close()
+    journal.close()
     served = [call for call in calls if call.status == 200]
+    lost = [call for call in calls if call.status == LOST]
     assert done[0] > 50
     assert done[0] <= len(served) <= len(upstream.seen)
     assert len(served) - done[0] <= KILLS * CALLERS  # settled, and killed before the caller had it
-    assert len(upstream.seen) - len(calls) <= KILLS * CALLERS
     assert {call.tokens for call in served} == {Tokens(11, 5, 4, 1)}
-    assert len({call.id for call in calls}) == len(calls)
+    assert total.calls == len(calls) == len({call.id for call in calls})
+    assert len(upstream.seen) <= len(calls) <= len(upstream.seen) + KILLS * CALLERS  # opened, and killed before asking
+    assert len(lost) == lost_calls <= KILLS * CALLERS
+    assert all(call.tokens.output <= 5 and call.tokens.input > 0 for call in lost)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from hashlib import sha256
@@ -157,3 +158,18 @@ async def test_one_member_cannot_fill_the_queue(gateway: Gateway, bob: aiohttp.C
         await _until(lambda: _waiting(gateway) == MOST_WAITING + 1)
         await release()
         assert {answer.status for answer in await asyncio.gather(*mine, his)} == {200}
+
+
+async def test_a_backend_that_is_to_be_tried_again_is_not_left_alone_because_its_trial_never_came(
+    gateway: Gateway,
+) -> None:
+    backend_id = "b" + "0" * 16
+    async with _held(gateway):
+        for _ in range(6):
+            gateway.health.failed(backend_id, "it was down", 0.0, at=0)  # its rest has long been over
+        trial = asyncio.create_task(_call(gateway, gateway.session))
+        await _until(lambda: _waiting(gateway) == 1)
+        assert gateway.health.wait_s(backend_id, time.monotonic()) > 0
+        trial.cancel()
+        await _until(lambda: _waiting(gateway) == 0)
+        await _until(lambda: gateway.health.wait_s(backend_id, time.monotonic()) == 0)

@@ -10,6 +10,7 @@ import aiohttp
 import orjson
 import pytest
 
+from clawloops.gateway.journal import Record
 from clawloops.model.provider import BackendKind
 from clawloops.model.usage import Call, Tokens
 from tests.gateway.gate import KEY, Gateway, open_gateway
@@ -50,7 +51,7 @@ async def test_a_stream_is_the_same_byte_for_byte_as_without_the_gateway(gateway
             expected = await answer.read()
     async with await gateway.post("shape", **wished) as answer:
         assert await answer.read() == expected
-    assert [call.tokens for call in gateway.settled] == [tokens]
+    assert [call.tokens for call in gateway.settled] == [gateway.estimated(tokens)]
 
 
 @pytest.mark.parametrize("name", BODIES)
@@ -61,7 +62,7 @@ async def test_a_whole_answer_is_the_same_byte_for_byte(gateway: Gateway, name: 
     async with await gateway.post("shape") as answer:
         assert await answer.read() == raw.encode("latin-1")
         assert answer.headers["Content-Length"] == str(len(raw))
-    assert [call.tokens for call in gateway.settled] == [tokens]
+    assert [call.tokens for call in gateway.settled] == [gateway.estimated(tokens)]
 
 
 async def test_usage_is_asked_for_and_hidden_when_the_caller_did_not_want_it(gateway: Gateway) -> None:
@@ -124,7 +125,7 @@ async def test_a_caller_who_leaves_ends_the_upstream_call_within_100_ms(gateway:
     assert seen.left
     assert seen.ended_at - left_at < 0.1
     assert call.status == 499
-    assert call.tokens == Tokens(output=0 if model == "hang" else 1)
+    assert call.tokens == (Tokens() if model == "hang" else gateway.estimated(Tokens(output=1)))
 
 
 async def test_a_caller_who_goes_with_the_end_mark_in_hand_is_settled_as_served(gateway: Gateway) -> None:
@@ -166,10 +167,11 @@ async def test_a_stream_that_just_ends_looks_broken_when_only_its_end_could_tell
 
 @pytest.mark.parametrize("streamed", [True, False])
 async def test_an_answer_that_cannot_be_settled_never_looks_finished(upstream: Upstream, *, streamed: bool) -> None:
-    def disk_full(call: Call) -> None:
-        raise OSError(28, "No space left on device")
+    def disk_full(record: Record) -> None:
+        if isinstance(record, Call):
+            raise OSError(28, "No space left on device")
 
-    async with open_gateway(upstream, settle=disk_full) as gateway:
+    async with open_gateway(upstream, write=disk_full) as gateway:
         gateway.serve_model("small")
         got = bytearray()
         with pytest.raises(aiohttp.ClientError):
@@ -178,6 +180,18 @@ async def test_an_answer_that_cannot_be_settled_never_looks_finished(upstream: U
                     got += piece
         assert b"[DONE]" not in got
         assert b"total_tokens" not in got
+
+
+async def test_a_call_that_cannot_be_written_down_is_not_made(upstream: Upstream) -> None:
+    def disk_full(record: Record) -> None:
+        raise OSError(28, "No space left on device")
+
+    async with open_gateway(upstream, write=disk_full) as gateway:
+        gateway.serve_model("small")
+        async with await gateway.post("small") as answer:
+            assert answer.status == 503
+            assert "free disk space" in (await answer.json())["error"]["message"]
+        assert upstream.seen == []
 
 
 async def test_connections_to_the_upstream_are_kept(gateway: Gateway) -> None:

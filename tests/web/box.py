@@ -18,7 +18,8 @@ from yarl import URL
 from clawloops.clock import now_ms
 from clawloops.control.accounts import Accounts
 from clawloops.control.audit import Audit
-from clawloops.control.backends import Backends, BundledParts
+from clawloops.control.backends import Backends
+from clawloops.control.connecting import BundledParts
 from clawloops.control.groups import Groups
 from clawloops.control.handover import Handover
 from clawloops.control.hooks import Hooks
@@ -203,7 +204,7 @@ async def opened_box(folder: Path) -> AsyncIterator[Box]:
         bundled = BundledParts(ollama_url="", litellm_url="", litellm_key="")
         sealer = Sealer(secrets.token_bytes(32), install_id="0" * 8)
         models = Models(db, sealer, directory, audit, wake_all=lambda: None)
-        health, queue = Health(), Queue(is_attended=bool, weight_of=directory.weight_of)
+        health, queue = Health(), Queue(weight_of=directory.weight_of)
         backends = Backends(db, sealer, http, models, health=health, queue=queue, audit=audit, bundled=bundled)
         journal = Journal(folder / "usage.log")
         stack.callback(journal.close)

@@ -8,7 +8,6 @@ import time
 import pytest
 
 from clawloops.clock import now_ms
-from clawloops.gateway.route import Caller
 from clawloops.model.account import Role
 from clawloops.model.provider import Backend, BackendKind, Model, Place
 from clawloops.store import backends, models
@@ -81,15 +80,16 @@ async def test_a_backend_that_does_not_answer_is_shown_as_that(box: Box, admin: 
 
 
 async def test_calls_at_once_are_set_and_a_busy_backend_shows_who_waits(box: Box, admin: str) -> None:
-    assert (await box.send("/models/backends/b0/slots", admin, slots="1", **{"slots-of": "b0"})).status == 303
-    refused = await box.send("/models/backends/b0/slots", admin, slots="many", **{"slots-of": "b0"})
+    assert (
+        await box.send("/models/backends/b0/load", admin, slots="1", watts="300", **{"load-of": "b0"})
+    ).status == 303
+    refused = await box.send("/models/backends/b0/load", admin, slots="many", **{"load-of": "b0"})
     assert (refused.status, "Give a number; 0 lets all" in await refused.text()) == (400, True)
     (backend, _) = (await box.backends.standings())[0]
-    assert backend.slots == 1
+    assert (backend.slots, backend.watts) == (1, 300)
     mia = await box.member("mia")
-    caller = Caller(mia.id, bytes(32), runtime_id="r-mia")
-    seat = await box.queue.enter(backend, caller, "small")
-    waiting = [asyncio.create_task(box.queue.enter(backend, caller, "small")) for _ in range(2)]
+    seat = await box.queue.enter(backend, mia.id, "small", is_background=False)
+    waiting = [asyncio.create_task(box.queue.enter(backend, mia.id, "small", is_background=True)) for _ in range(2)]
     await asyncio.sleep(0)
     page = await (await box.page("/box", admin)).text()
     assert "Calls to Lab 0" in page and "1 of 1 at once" in page and "its turn in about 16 s" in page

@@ -1,0 +1,284 @@
+"""The books of calls: opened before a backend is asked, looked at each second, settled before the last byte goes out.
+
+What a call may need is set aside from its budgets at its admission (`budgets.py`). Its input is not counted before a
+backend does: it is estimated from its bytes, as the same model's earlier calls had them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+import time
+from collections.abc import Callable
+
+from aiohttp import web
+
+from clawloops.errors import Unavailable
+from clawloops.gateway.body import Body
+from clawloops.gateway.budgets import Budgets, Exhausted, Hold, Payer, Use
+from clawloops.gateway.journal import Record
+from clawloops.gateway.meter import Meter
+from clawloops.gateway.reach import Reached
+from clawloops.gateway.route import Caller
+from clawloops.model.budget import Measure
+from clawloops.model.provider import BackendKind, Route
+from clawloops.model.usage import Call, Opened, Progress, Tokens
+
+_LOOK_EVERY_S = 1.0
+_IMAGE_TOKENS = 1_500  # ESTIMATE: of one image; providers count 85 to 1,600
+_log = logging.getLogger(__name__)
+
+
+class Books:
+    """Those of all calls of this process."""
+
+    def __init__(
+        self,
+        write: Callable[[Record], None],
+        budgets: Budgets,
+        *,
+        is_attended: Callable[[str], bool],
+        settled: Callable[[Call], None],
+        now_ms: Callable[[], int],
+    ) -> None:
+        """`write` must not return before the record is safe; `settled` is told of each settled call after that.
+
+        `is_attended(runtime_id)`: whether a person is at it.
+        """
+        self._write = write
+        self._budgets = budgets
+        self._is_attended = is_attended
+        self._settled = settled
+        self._now_ms = now_ms
+        self._density = _Density()
+        self._turns: set[Turn] = set()
+
+    def open(self, caller: Caller, route: Route, body: Body, *, admitted: Callable[[], bool]) -> Turn:
+        """Begin a call. Raises Exhausted, and Unavailable when it cannot be written down: then nobody is asked.
+
+        `admitted`: whether the caller still is.
+        """
+        is_background = bool(caller.runtime_id) and not self._is_attended(caller.runtime_id)
+        payer = Payer(caller.user_id, caller.key_id, route.model.id, is_background)
+        at, input_ = self._now_ms(), self._density.estimate(route.model.name, body)
+        longest = body.most_output(route.model.max_tokens)
+        least = _use(route, input_, min(1, longest))
+        hold = self._budgets.open(payer, least, least if body.stream else _use(route, input_, longest), now=at)
+        if hold and longest and not body.stream:
+            body = _capped(body, route, hold, input_=input_, longest=longest)
+        turn = Turn(self, caller, route, body, payer=payer, hold=hold, at=at, input_=input_, admitted=admitted)
+        try:
+            self._write(turn.opened())
+        except OSError as error:
+            hold.end()
+            _log.error("a model call was refused, because it cannot be written down: %s", error)
+            text = "The gateway cannot keep its books now, so it makes no call. Ask your admin to free disk space."
+            raise Unavailable(text) from error
+        self._turns.add(turn)
+        return turn
+
+    async def run(self) -> None:
+        """Look at each open call about every second, until cancelled."""
+        while True:
+            await asyncio.sleep(_LOOK_EVERY_S)
+            try:
+                for turn in tuple(self._turns):
+                    turn.look()
+            except OSError as error:
+                _log.error("how far model calls have come was not written down: %s", error)
+
+    def _settle(self, turn: Turn, call: Call) -> None:
+        self._write(call)
+        turn.hold.end()
+        self._turns.discard(turn)
+        self._budgets.settled(call, turn.payer)
+        self._density.learn(call.model, turn.body, call.tokens)
+        self._settled(call)
+
+
+class Turn:
+    """One call in the books."""
+
+    def __init__(
+        self,
+        books: Books,
+        caller: Caller,
+        route: Route,
+        body: Body,
+        *,
+        payer: Payer,
+        hold: Hold,
+        at: int,
+        input_: int,
+        admitted: Callable[[], bool],
+    ) -> None:
+        self.caller = caller
+        self.route = route
+        self.body = body
+        self.payer = payer
+        self.hold = hold
+        self.admitted = admitted
+        self.backend_id = route.targets[0].backend.id  # until another one has answered or refused
+        self.meter: Meter | None = None
+        self.reply: web.StreamResponse | None = None  # once its header is on the way
+        self.limit: asyncio.Timeout | None = None  # ends the call when a budget does
+        self.exhausted: Exhausted | None = None
+        self._books = books
+        self._id = secrets.token_hex(16)
+        self._at = at
+        self._input = input_
+        self._reached: Reached | None = None
+        self._start = time.monotonic()
+        self._first_ms: int | None = None
+        self._ended = False
+
+    def opened(self) -> Opened:
+        return Opened(
+            id=self._id,
+            at=self._at,
+            user_id=self.caller.user_id,
+            runtime_id=self.caller.runtime_id,
+            key_id=self.caller.key_id,
+            model=self.route.model.name,
+            backend_id=self.backend_id,
+            input=self._input,
+            cost=_cost(self.route, Tokens(self._input)),
+            images=self.body.images,
+            is_background=self.payer.is_background,
+        )
+
+    def reached(self, reached: Reached) -> None:
+        """A backend has begun to answer."""
+        self._reached, self.backend_id = reached, reached.target.backend.id
+
+    def began(self) -> None:
+        """The first piece of the answer is there."""
+        if self._first_ms is None:
+            self._first_ms = self._elapsed()
+
+    def grow(self) -> None:
+        """Set aside what it has used by now. Raises Exhausted."""
+        if self.hold:
+            output = self.meter.so_far() if self.meter else 0
+            tokens = Tokens(self._input, output)
+            self.hold.grow(Use(self._input + output, self._cost(tokens), 1, self._held_ms()))
+
+    def look(self) -> None:
+        """Write down how far it has come, and end it where a budget has. Raises OSError."""
+        output, held_ms = self.meter.so_far() if self.meter else 0, self._held_ms()
+        self._books._write(
+            Progress(
+                id=self._id,
+                backend_id=self.backend_id,
+                output=output,
+                cost=self._cost(Tokens(self._input, output)),
+                total_ms=self._elapsed(),
+                held_ms=held_ms,
+                energy_mwh=self._energy_mwh(held_ms),
+            )
+        )
+        try:
+            self.grow()
+        except Exhausted as error:
+            self.exhausted = error
+            if self.limit is not None:
+                self.limit.reschedule(asyncio.get_running_loop().time())
+
+    def end(self, status: int) -> None:
+        """Settle, once. What a backend counted is believed; an answer that was cut is counted as far as it came.
+
+        Raises OSError when it cannot be written down: then it stays open.
+        """
+        if self._ended:
+            return
+        seat = self._reached.seat if self._reached else None
+        held_ms = self._held_ms()
+        unsaid = self._input if self.body.endpoint.longest else 0  # what makes no answer may well have no usage
+        tokens = self.meter.tokens(unsaid=unsaid) if self.meter else Tokens()
+        self._books._settle(
+            self,
+            Call(
+                id=self._id,
+                at=self._at,
+                user_id=self.caller.user_id,
+                runtime_id=self.caller.runtime_id,
+                model=self.route.model.name,
+                backend_id=self.backend_id,
+                tokens=tokens,
+                status=status,
+                first_ms=self._first_ms,
+                total_ms=self._elapsed(),
+                key_id=self.caller.key_id,
+                queue_ms=int(seat.waited_s * 1000) if seat else 0,
+                held_ms=held_ms,
+                cost=self._cost(tokens) if self._reached else 0,
+                energy_mwh=self._energy_mwh(held_ms),
+                images=self.body.images,
+                is_background=self.payer.is_background,
+            ),
+        )
+        self._ended = True
+
+    def close(self) -> None:
+        """Nothing more is done about it, settled or not."""
+        self.hold.end()
+        self._books._turns.discard(self)
+
+    def _cost(self, tokens: Tokens) -> int:
+        return self._reached.target.price.cost(tokens) if self._reached else _cost(self.route, tokens)
+
+    def _held_ms(self) -> int:
+        seat = self._reached.seat if self._reached else None
+        return int(seat.held_s * 1000) if seat else 0
+
+    def _energy_mwh(self, held_ms: int) -> int:
+        return self._reached.target.backend.energy_mwh(held_ms) if self._reached else 0
+
+    def _elapsed(self) -> int:
+        return int((time.monotonic() - self._start) * 1000)
+
+
+class _Density:
+    """Tokens for each byte of a body, by public name. It follows a rise at once and a fall slowly."""
+
+    _FIRST = 0.4
+    _SURE = 1.1
+    _NEW = 0.05
+
+    def __init__(self) -> None:
+        self._known: dict[str, float] = {}
+
+    def estimate(self, name: str, body: Body) -> int:
+        density = min(1.0, self._SURE * self._known.get(name, self._FIRST))
+        return int(body.size * density) + body.images * _IMAGE_TOKENS
+
+    def learn(self, name: str, body: Body, tokens: Tokens) -> None:
+        if not tokens.input or not body.size or body.images:
+            return
+        seen, known = tokens.input / body.size, self._known.get(name, 0.0)
+        self._known[name] = max(seen, known + self._NEW * (seen - known))
+
+
+def _cost(route: Route, tokens: Tokens) -> int:
+    """µUSD at the dearest of its places."""
+    return max(target.price.cost(tokens) for target in route.targets)
+
+
+def _use(route: Route, input_: int, output: int) -> Use:
+    return Use(input_ + output, _cost(route, Tokens(input_, output)), 1)
+
+
+def _capped(body: Body, route: Route, hold: Hold, *, input_: int, longest: int) -> Body:
+    """The call with an answer no longer than what is set aside for it."""
+    most = longest
+    tokens, cost = hold.room(Measure.TOKENS), hold.room(Measure.COST)
+    dearest = max(target.price.output for target in route.targets)
+    if tokens is not None:
+        most = min(most, tokens - input_)
+    if cost is not None and dearest:
+        most = min(most, (cost - _cost(route, Tokens(input_))) * 1_000_000 // dearest)
+    if most >= longest:
+        return body
+    is_ollama = route.targets[0].backend.kind is BackendKind.OLLAMA  # knows no max_completion_tokens
+    return body.capped(max(1, most), unless_said=body.endpoint.longest[-1 if is_ollama else 0])
