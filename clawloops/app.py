@@ -220,6 +220,8 @@ async def _build(settings: Settings, stack: AsyncExitStack, stopping: asyncio.Ev
         backends=side.backends,
         groups=side.groups,
         ledger=side.ledger,
+        limits=side.budgets,
+        burn=side.burn,
         keys=side.keys,
         audit=audit,
         board=orchestrator.board,

@@ -15,11 +15,13 @@ from clawloops.config import Settings
 from clawloops.control.audit import Audit
 from clawloops.control.backends import Backends
 from clawloops.control.budgets import Budgets
+from clawloops.control.burn import BurnGuard
 from clawloops.control.connecting import BundledParts
 from clawloops.control.groups import Groups
 from clawloops.control.keys import Keys
 from clawloops.control.ledger import Ledger
 from clawloops.control.models import Models
+from clawloops.control.prices import Prices
 from clawloops.gateway.books import Books
 from clawloops.gateway.health import Health
 from clawloops.gateway.ingress import InUse, gateway_app, members_app
@@ -45,13 +47,17 @@ class ModelSide:
     keys: Keys
     ledger: Ledger
     budgets: Budgets
+    prices: Prices
+    burn: BurnGuard
     reach: Reach
     journal: Journal
 
     async def load(self) -> None:
         """Read from the store what calls are answered from. Raises SealBroken."""
+        await self.prices.load()
         await self.models.load()
         await self.keys.load()
+        await self.burn.load()
         await self.ledger.settle_lost()
         await self.budgets.load()
 
@@ -69,7 +75,12 @@ class ModelSide:
         `settled` is told of each call written down; `is_attended(runtime_id)`: whether a person is at it.
         """
         books = Books(
-            self.journal.append, self.budgets.gateway, is_attended=is_attended, settled=settled, now_ms=now_ms
+            self.journal.append,
+            self.budgets.gateway,
+            self.burn.circles,
+            is_attended=is_attended,
+            settled=settled,
+            now_ms=now_ms,
         )
         background.keep(books.run())
         proxy = Proxy(self.reach, books)
@@ -82,6 +93,7 @@ class ModelSide:
         """Begin what goes on beside the calls."""
         background.keep(self.ledger.run())
         background.keep(self.backends.run())
+        background.keep(self.models.follow_prices())
 
 
 async def model_side(
@@ -103,7 +115,8 @@ async def model_side(
     session = await stack.enter_async_context(upstream_session())
     bundled = BundledParts(ollama_url=settings.ollama_url, litellm_url=settings.litellm_url, litellm_key=litellm_key)
     queue = Queue(weight_of=directory.weight_of)
-    models = Models(db, sealer, directory, audit, wake_all=wake_all)
+    prices = Prices(db, audit, session, bundled)
+    models = Models(db, sealer, directory, audit, prices=prices, wake_all=wake_all)
     ledger = Ledger(db, journal)
     budgets = Budgets(db, audit, ledger, keep=background.keep)
 
@@ -119,6 +132,8 @@ async def model_side(
         keys=Keys(db, audit, directory),
         ledger=ledger,
         budgets=budgets,
+        prices=prices,
+        burn=BurnGuard(db, audit, keep=background.keep),
         reach=Reach(session, LiteLLM(bundled.litellm_url, bundled.litellm_key), health, queue),
         journal=journal,
     )

@@ -45,6 +45,10 @@ class Keys:
             if key.user_id in open_:
                 self._directory.set_key(key)
 
+    async def all(self) -> list[ApiKey]:
+        """Everybody's."""
+        return await keys.all(self._db)
+
     async def of(self, user: User, *, since: int) -> list[KeyUse]:
         """One member's keys, newest first. `since`: from when on they are added up, Unix ms."""
         mine = await keys.of(self._db, user.id)

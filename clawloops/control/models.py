@@ -2,36 +2,52 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
 import re
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from clawloops.clock import now_ms
 from clawloops.control.audit import Audit
-from clawloops.errors import BadInput, Conflict, Forbidden, NotFound
+from clawloops.control.prices import Prices
+from clawloops.errors import BackendUnavailable, BadInput, ClawLoopsError, Conflict, Forbidden, NotFound
 from clawloops.gateway.route import Directory
 from clawloops.log import redactor
 from clawloops.model.account import Group, User
 from clawloops.model.provider import Backend, Credential, Grants, Model, Place, Route, Target
+from clawloops.model.usage import Price
 from clawloops.store import backends, credentials, groups, models
 from clawloops.store.credentials import TABLE, Kept
 from clawloops.store.db import Database
+from clawloops.store.prices import Listed
 from clawloops.store.seal import Sealer
 
 MOST_PLACES = 5
+PRICES_EVERY_S = 86_400.0
+PRICES_AGAIN_S = 30.0
 _NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._:/@+-]{0,127}$")
 _WINDOW_RANGE = range(1024, 10_000_001)
 _ANSWER_RANGE = range(1, 1_000_001)
+log = logging.getLogger(__name__)
 
 
 class Models:
     def __init__(
-        self, db: Database, sealer: Sealer, directory: Directory, audit: Audit, *, wake_all: Callable[[], None]
+        self,
+        db: Database,
+        sealer: Sealer,
+        directory: Directory,
+        audit: Audit,
+        *,
+        prices: Prices,
+        wake_all: Callable[[], None],
     ) -> None:
         self._db = db
         self._sealer = sealer
         self._directory = directory
         self._audit = audit
+        self._prices = prices
         self._wake_all = wake_all
 
     async def load(self) -> None:
@@ -51,7 +67,12 @@ class Models:
                 Route(
                     model,
                     tuple(
-                        Target(known[place.backend_id], place.upstream, tuple(keys.get(place.backend_id, ())))
+                        Target(
+                            backend := known[place.backend_id],
+                            place.upstream,
+                            tuple(keys.get(backend.id, ())),
+                            self._prices.of(backend, place.upstream).price,
+                        )
                         for place in model.places
                     ),
                     None if model.is_open else _users(granted.get(model.id, Grants()), members),
@@ -65,6 +86,35 @@ class Models:
         await self.load()
         self._wake_all()
 
+    async def set_price(self, place: Place, price: Price | None, *, by: User) -> None:
+        """See `Prices.set_own`; the next call is priced so."""
+        await self._prices.set_own(place, price, by=by)
+        await self.load()
+
+    def prices_of(self, model: Model) -> list[tuple[Backend, str, Listed]]:
+        """What it costs at each of its places."""
+        route = next(each for each in self._directory.routes() if each.model.id == model.id)
+        return [(each.backend, each.upstream, self._prices.of(each.backend, each.upstream)) for each in route.targets]
+
+    async def follow_prices(self) -> None:
+        """Ask LiteLLM for its prices once it is up, and each day, until cancelled."""
+        while self._prices.are_told:
+            try:
+                if await self._prices.look([(each.backend, each.upstream) for each in self._targets()]):
+                    await self.load()
+                pause_s = PRICES_EVERY_S
+            except BackendUnavailable as error:
+                log.info("prices stay as they were: %s", error)
+                pause_s = PRICES_AGAIN_S
+            except ClawLoopsError as error:
+                log.error("prices stay as they were: %s", error)
+                pause_s = PRICES_AGAIN_S
+            await asyncio.sleep(pause_s)
+
+    def _targets(self) -> Iterator[Target]:
+        for route in self._directory.routes():
+            yield from route.targets
+
     def names(self) -> list[Model]:
         """All public names: the default first."""
         return [route.model for route in self._directory.routes()]
@@ -75,13 +125,8 @@ class Models:
 
     def key_of(self, backend_id: str) -> str | None:
         """One of its keys; None where it has none, or serves no name."""
-        keys = (
-            credential.key
-            for route in self._directory.routes()
-            for target in route.targets
-            if target.backend.id == backend_id
-            for credential in target.credentials
-        )
+        mine = (target for target in self._targets() if target.backend.id == backend_id)
+        keys = (credential.key for target in mine for credential in target.credentials)
         return next(keys, None)
 
     async def grants(self) -> dict[str, Grants]:

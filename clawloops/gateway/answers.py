@@ -152,6 +152,12 @@ _WHOSE = {
 }
 
 
+def held(why: str) -> Refusal:
+    """A runtime goes in circles with nobody at it."""
+    text = f"What this workspace asks on its own is held, because {why}. Nothing is lost: resume it on the dashboard."
+    return Refusal(429, text, "rate_limit_error", "background_held")
+
+
 def keyless(backend: str) -> Refusal:
     """The backend has keys, and none of them is for this member's calls."""
     return Refusal(

@@ -17,6 +17,7 @@ from aiohttp import web
 from clawloops.errors import Unavailable
 from clawloops.gateway.body import Body
 from clawloops.gateway.budgets import Budgets, Exhausted, Hold, Payer, Use
+from clawloops.gateway.circles import Circles
 from clawloops.gateway.journal import Record
 from clawloops.gateway.meter import Meter
 from clawloops.gateway.reach import Reached
@@ -37,6 +38,7 @@ class Books:
         self,
         write: Callable[[Record], None],
         budgets: Budgets,
+        circles: Circles,
         *,
         is_attended: Callable[[str], bool],
         settled: Callable[[Call], None],
@@ -48,6 +50,7 @@ class Books:
         """
         self._write = write
         self._budgets = budgets
+        self._circles = circles
         self._is_attended = is_attended
         self._settled = settled
         self._now_ms = now_ms
@@ -55,11 +58,13 @@ class Books:
         self._turns: set[Turn] = set()
 
     def open(self, caller: Caller, route: Route, body: Body, *, admitted: Callable[[], bool]) -> Turn:
-        """Begin a call. Raises Exhausted, and Unavailable when it cannot be written down: then nobody is asked.
+        """Begin a call. Raises Circling, Exhausted, and Unavailable when it cannot be written down.
 
         `admitted`: whether the caller still is.
         """
         is_background = bool(caller.runtime_id) and not self._is_attended(caller.runtime_id)
+        if is_background:
+            self._circles.check(caller.runtime_id, caller.token_hash, body, time.monotonic())
         payer = Payer(caller.user_id, caller.key_id, route.model.id, is_background)
         at, input_ = self._now_ms(), self._density.estimate(route.model.name, body)
         longest = body.most_output(route.model.max_tokens)

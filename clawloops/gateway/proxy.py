@@ -19,6 +19,7 @@ from clawloops.gateway import answers, headers
 from clawloops.gateway.body import Body
 from clawloops.gateway.books import Books, Turn
 from clawloops.gateway.budgets import Exhausted
+from clawloops.gateway.circles import Circling
 from clawloops.gateway.endpoints import Dialect
 from clawloops.gateway.meter import BodyMeter, StreamMeter
 from clawloops.gateway.reach import BROKEN, Asked, Reach, Reached, Unanswered
@@ -63,6 +64,8 @@ class Proxy:
             turn = self._books.open(caller, route, body, admitted=admitted)
         except Exhausted as error:
             return _refuse_exhausted(error, body.endpoint.dialect)
+        except Circling as error:
+            return _for_good(respond(answers.held(str(error)), body.endpoint.dialect))
         try:
             async with asyncio.timeout(None) as turn.limit:
                 return await self._exchange(request, turn)
@@ -184,8 +187,12 @@ def _refuse_exhausted(error: Exhausted, dialect: Dialect) -> web.Response:
     reply = respond(_refusal_of(error), dialect)
     seconds = 1 if error.is_passing else max(1, -(-(error.resets_at - now_ms()) // 1000))
     reply.headers["Retry-After"] = str(seconds)
-    if seconds > _SOON_S:
-        reply.headers["X-Should-Retry"] = "false"  # OpenAI's and Anthropic's SDKs would try twice more
+    return _for_good(reply) if seconds > _SOON_S else reply
+
+
+def _for_good(reply: web.Response) -> web.Response:
+    """A refusal that the next try gets too: OpenAI's and Anthropic's SDKs would make two more by themselves."""
+    reply.headers["X-Should-Retry"] = "false"
     return reply
 
 

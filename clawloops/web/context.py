@@ -14,6 +14,8 @@ from multidict import MultiDict
 from clawloops.control.accounts import Accounts
 from clawloops.control.audit import Audit
 from clawloops.control.backends import Backends
+from clawloops.control.budgets import Budgets
+from clawloops.control.burn import BurnGuard
 from clawloops.control.groups import Groups
 from clawloops.control.handover import Handover
 from clawloops.control.invitations import Invitations
@@ -107,6 +109,8 @@ RUNTIMES: web.AppKey[Runtimes] = web.AppKey("runtimes", Runtimes)
 MODELS: web.AppKey[Models] = web.AppKey("models", Models)
 BACKENDS: web.AppKey[Backends] = web.AppKey("backends", Backends)
 GROUPS: web.AppKey[Groups] = web.AppKey("groups", Groups)
+BUDGETS: web.AppKey[Budgets] = web.AppKey("budgets", Budgets)
+BURN: web.AppKey[BurnGuard] = web.AppKey("burn", BurnGuard)
 LEDGER: web.AppKey[Ledger] = web.AppKey("ledger", Ledger)
 KEYS: web.AppKey[Keys] = web.AppKey("keys", Keys)
 AUDIT: web.AppKey[Audit] = web.AppKey("audit", Audit)

@@ -9,7 +9,20 @@ from aiohttp import web
 
 from clawloops.model.account import User
 from clawloops.model.runtime import Runtime
-from clawloops.web.context import ACCOUNTS, BACKENDS, BOARD, INVITATIONS, LEDGER, MODELS, RUNTIMES, SESSION, SITE, USER
+from clawloops.web.context import (
+    ACCOUNTS,
+    BACKENDS,
+    BOARD,
+    BUDGETS,
+    BURN,
+    INVITATIONS,
+    LEDGER,
+    MODELS,
+    RUNTIMES,
+    SESSION,
+    SITE,
+    USER,
+)
 from clawloops.web.live import stream
 from clawloops.web.pages import render, render_part
 from clawloops.web.states import state_of
@@ -35,6 +48,7 @@ async def show(request: web.Request) -> web.Response:
         **_card(request, runtime),
         models=app[MODELS].names_for(user),
         usage=await app[LEDGER].total_of(user.id),
+        levels=app[BUDGETS].levels_of(user),
         steps=await _steps(app, user, runtime),
         owner=next((each for each in app[ACCOUNTS].members() if each.role == "owner"), None),
     )
@@ -50,7 +64,9 @@ async def live(request: web.Request) -> web.StreamResponse:
         now = await request.app[RUNTIMES].of_owner(request[USER].id)
         values = _card(request, now)
         waiting = [(each.place, round(each.expected_s)) for each in values["waiting"]]
-        return (now, values["view"], waiting), render_part(request, "partials/workspace_card.html", **values)
+        return (now, values["view"], waiting, values["held"]), render_part(
+            request, "partials/workspace_card.html", **values
+        )
 
     return await stream(request, request[SESSION], runtime.id, part, every_s=OFTEN_S)
 
@@ -60,6 +76,7 @@ def _card(request: web.Request, runtime: Runtime | None) -> dict[str, Any]:
     return {
         "runtime": runtime,
         "waiting": request.app[BACKENDS].waiting_of(request[USER].id),
+        "held": request.app[BURN].why(runtime.id) if runtime else "",
         "view": view,
         "state": state_of(runtime, view),
         "address": request.app[SITE].workspace_host(runtime.slug) if runtime else None,

@@ -9,9 +9,11 @@ from multidict import MultiDict
 
 from clawloops.control.connecting import MAX_TOKENS, WINDOW
 from clawloops.control.models import MOST_PLACES
+from clawloops.errors import NotFound
 from clawloops.model.provider import Grants, Place
+from clawloops.model.usage import Price
 from clawloops.web.context import ACCOUNTS, BACKENDS, GROUPS, MODELS, REFUSED, SENT, USER
-from clawloops.web.fields import number
+from clawloops.web.fields import decimal, number
 from clawloops.web.pages import render
 
 
@@ -32,6 +34,10 @@ async def show(request: web.Request) -> web.Response:
         backends=await app[BACKENDS].all(),
         groups=await app[GROUPS].all(),
         members=app[ACCOUNTS].members(),
+        prices=[
+            (_price_id(Place(backend.id, upstream)), backend.name, upstream, listed)
+            for backend, upstream, listed in app[MODELS].prices_of(model)
+        ],
     )
 
 
@@ -60,6 +66,29 @@ async def change(request: web.Request) -> web.Response:
     )
     await models.change(model, _grants(sent), by=request[USER])
     raise web.HTTPSeeOther("/models")
+
+
+async def set_price(request: web.Request) -> web.Response:
+    """What a million tokens cost at one of its places; all fields empty: as LiteLLM's table has it."""
+    sent, model = request[SENT], request.app[MODELS].get(request.match_info["id"])
+    place = next((each for each in model.places if _price_id(each) == sent.get("price-of")), None)
+    if place is None:
+        raise NotFound("This place was removed meanwhile. Reload the page.")
+    given = {name: sent.get(name, "").strip() for name in ("input", "cached", "output")}
+    price = None
+    if any(given.values()):
+        price = Price(**{name: _dollars(text, name) for name, text in given.items()})
+    await request.app[MODELS].set_price(place, price, by=request[USER])
+    raise web.HTTPSeeOther(f"/models/names/{model.id}")
+
+
+def _price_id(place: Place) -> str:
+    return f"{place.backend_id}/{place.upstream}"
+
+
+def _dollars(text: str, field: str) -> int:
+    refusal = "Give dollars for a million tokens, for example 0.25; 0 where it costs nothing."
+    return 0 if text in ("", "0") else decimal(text, field, scale=1_000_000, refusal=refusal)
 
 
 async def remove(request: web.Request) -> web.Response:

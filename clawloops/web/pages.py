@@ -16,6 +16,7 @@ from clawloops.errors import BadInput, ClawLoopsError
 from clawloops.web import cookies
 from clawloops.web.addresses import OWN
 from clawloops.web.context import COOKIES, NONCE, REFUSED, SENT, SITE, SLUG, USER
+from clawloops.web.fields import plain
 from clawloops.web.files import FILES
 from clawloops.web.states import sentence
 
@@ -78,6 +79,9 @@ def load_templates(folder: Path) -> jinja2.Environment:
         sentence=sentence,
         took=took,
         size=size,
+        dollars=dollars,
+        plain=plain,
+        energy=energy,
     )
     return environment
 
@@ -124,6 +128,19 @@ def render_part(request: web.Request, template: str, *, form_cookie: str | None 
 def number(value: int) -> str:
     """1234567 -> 1,234,567"""
     return f"{value:,}"
+
+
+def dollars(cost: int) -> str:
+    """µUSD as a person reads them: $12.30, and what is less than a cent to its first figures: $0.0042"""
+    amount = cost / 1_000_000
+    return f"${amount:,.2f}" if amount >= 0.01 or not cost else f"${amount:.2g}"
+
+
+def energy(mwh: int) -> str:
+    """Thousandths of a watt-hour: 0.42 Wh, 12 Wh, 1.3 kWh"""
+    if mwh >= 1_000_000:
+        return f"{mwh / 1_000_000:.1f} kWh"
+    return f"{mwh / 1000:.2f} Wh" if mwh < 10_000 else f"{mwh / 1000:.0f} Wh"
 
 
 def duration(ms: int) -> str:

@@ -13,6 +13,8 @@ from aiohttp import web
 from clawloops.control.accounts import Accounts
 from clawloops.control.audit import Audit
 from clawloops.control.backends import Backends
+from clawloops.control.budgets import Budgets
+from clawloops.control.burn import BurnGuard
 from clawloops.control.groups import Groups
 from clawloops.control.handover import Handover
 from clawloops.control.hooks import Hooks
@@ -29,6 +31,7 @@ from clawloops.orchestrator.activity import Activity
 from clawloops.orchestrator.board import Board
 from clawloops.web import (
     box,
+    budgets,
     context,
     files,
     forward_auth,
@@ -99,6 +102,7 @@ DASHBOARD = (
     Route("POST", "/workspace/stop", workspace.stop, For.MEMBER),
     Route("POST", "/workspace/restart", workspace.restart, For.MEMBER),
     Route("POST", "/workspace/delete", workspace.delete, For.MEMBER),
+    Route("POST", "/workspace/resume", workspace.resume, For.MEMBER),
     Route("POST", "/workspace/settings", workspace.settle, For.MEMBER, again=workspace.show),
     Route("POST", "/workspace/webhook", workspace.webhook, For.MEMBER),
     Route("GET", "/workspace/files", shelf.show, For.MEMBER),
@@ -126,6 +130,7 @@ DASHBOARD = (
     Route("GET", "/models/names/{id}", names.show, For.ADMIN),
     Route("POST", "/models/names/{id}", names.change, For.ADMIN, again=names.show),
     Route("POST", "/models/names/{id}/remove", names.remove, For.ADMIN),
+    Route("POST", "/models/names/{id}/price", names.set_price, For.ADMIN, again=names.show),
     Route("POST", "/models/names/{id}/default", names.set_default, For.ADMIN),
     Route("GET", "/members", members.show, For.ADMIN),
     Route("POST", "/members", members.invite, For.ADMIN, again=members.show),
@@ -135,6 +140,10 @@ DASHBOARD = (
     Route("POST", "/members/groups/{id}/remove", members.remove_group, For.ADMIN),
     Route("POST", "/members/{id}/disable", members.disable, For.ADMIN),
     Route("POST", "/members/{id}/enable", members.enable, For.ADMIN),
+    Route("GET", "/budgets", budgets.show, For.ADMIN),
+    Route("POST", "/budgets", budgets.add, For.ADMIN, again=budgets.show),
+    Route("POST", "/budgets/{id}", budgets.change, For.ADMIN, again=budgets.show),
+    Route("POST", "/budgets/{id}/remove", budgets.remove, For.ADMIN),
     Route("GET", "/box", box.show, For.ADMIN),
     Route("GET", "/box/live", box.live, For.ADMIN),
     Route("POST", "/box/upgrade/canary", box.choose_canary, For.ADMIN),
@@ -145,6 +154,7 @@ DASHBOARD = (
     Route("POST", "/box/workspaces/{id}/start", workspace.start, For.ADMIN),
     Route("POST", "/box/workspaces/{id}/stop", workspace.stop, For.ADMIN),
     Route("POST", "/box/workspaces/{id}/restart", workspace.restart, For.ADMIN),
+    Route("POST", "/box/workspaces/{id}/resume", workspace.resume, For.ADMIN),
     Route("POST", "/box/workspaces/{id}/settings", workspace.settle, For.ADMIN, again=workspace.show),
     Route("POST", "/box/workspaces/{id}/webhook", workspace.webhook, For.ADMIN),
 )
@@ -177,6 +187,8 @@ def dashboard_app(
     backends: Backends,
     groups: Groups,
     ledger: Ledger,
+    limits: Budgets,
+    burn: BurnGuard,
     keys: Keys,
     audit: Audit,
     board: Board,
@@ -203,6 +215,8 @@ def dashboard_app(
         app[context.BACKENDS] = backends
         app[context.GROUPS] = groups
         app[context.LEDGER] = ledger
+        app[context.BUDGETS] = limits
+        app[context.BURN] = burn
         app[context.KEYS] = keys
         app[context.AUDIT] = audit
         app[context.HOST] = host

@@ -10,7 +10,7 @@ from clawloops.errors import BadInput, NotFound
 from clawloops.model.runtime import Policy, Runtime, Size, Want
 from clawloops.model.workspace import Happening
 from clawloops.web.addresses import safe_path
-from clawloops.web.context import ACCOUNTS, BOARD, ROLLOUTS, RUNTIMES, SENT, SESSION, SITE, USER, WORKSPACES
+from clawloops.web.context import ACCOUNTS, BOARD, BURN, ROLLOUTS, RUNTIMES, SENT, SESSION, SITE, USER, WORKSPACES
 from clawloops.web.live import stream
 from clawloops.web.pages import render, render_part
 from clawloops.web.states import POLICIES, policy_name, size_name, size_text, state_of
@@ -40,7 +40,7 @@ async def live(request: web.Request) -> web.StreamResponse:
 
     async def part() -> tuple[object, str]:
         values = await _state(request, await chosen(request))
-        return (values["runtime"], values["view"], values["lines"]), render_part(
+        return (values["runtime"], values["view"], values["lines"], values["held"]), render_part(
             request, "partials/runtime.html", **values
         )
 
@@ -79,6 +79,12 @@ async def delete(request: web.Request) -> web.Response:
 
 async def restart(request: web.Request) -> web.Response:
     await request.app[RUNTIMES].restart((await chosen(request)).id, by=request[USER])
+    raise back(request)
+
+
+async def resume(request: web.Request) -> web.Response:
+    """Let its background calls through again."""
+    await request.app[BURN].resume(await chosen(request), by=request[USER])
     raise back(request)
 
 
@@ -139,6 +145,7 @@ async def _state(request: web.Request, runtime: Runtime) -> dict[str, Any]:
     lines: list[Happening] = await request.app[RUNTIMES].history(runtime.id, by=request[USER], limit=SHORT)
     return {
         "runtime": runtime,
+        "held": request.app[BURN].why(runtime.id),
         "view": view,
         "state": state_of(runtime, view),
         "lines": lines,

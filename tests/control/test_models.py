@@ -16,6 +16,7 @@ from clawloops.control.backends import Backends
 from clawloops.control.connecting import BundledParts
 from clawloops.control.groups import Groups
 from clawloops.control.models import Models
+from clawloops.control.prices import Prices
 from clawloops.errors import BadInput, Forbidden, SealBroken
 from clawloops.gateway.health import Health
 from clawloops.gateway.queue import Queue
@@ -55,6 +56,7 @@ class Shelf:
     owner: User
     woken: list[bool]
     session: aiohttp.ClientSession
+    prices: Prices
 
     async def add(
         self, *names: str, kind: BackendKind = BackendKind.OPENAI, by: User | None = None, **form: str
@@ -69,7 +71,7 @@ class Shelf:
     def again(self, master: bytes) -> Models:
         """The services of a process started later, with this master key."""
         sealer = Sealer(master, install_id="0123abcd")
-        return Models(self.house.db, sealer, Directory(), self.house.audit, wake_all=lambda: None)
+        return Models(self.house.db, sealer, Directory(), self.house.audit, prices=self.prices, wake_all=lambda: None)
 
 
 MASTER = os.urandom(32)
@@ -85,13 +87,15 @@ async def shelf(house: House) -> AsyncIterator[Shelf]:
     ):
         sealer, health = Sealer(MASTER, install_id="0123abcd"), Health()
         queue = Queue(weight_of=directory.weight_of)
-        models = Models(house.db, sealer, directory, house.audit, wake_all=lambda: woken.append(True))
+        bundled = BundledParts(upstream.url, "", "")
+        prices = Prices(house.db, house.audit, session, bundled)
+        models = Models(house.db, sealer, directory, house.audit, prices=prices, wake_all=lambda: woken.append(True))
         backends = Backends(
             house.db, sealer, session, models,
-            health=health, queue=queue, audit=house.audit, bundled=BundledParts(upstream.url, "", ""),
+            health=health, queue=queue, audit=house.audit, bundled=bundled,
         )  # fmt: skip
         groups = Groups(house.db, house.audit, changed=models.changed)
-        yield Shelf(house, models, backends, groups, health, directory, upstream, owner, woken, session)
+        yield Shelf(house, models, backends, groups, health, directory, upstream, owner, woken, session, prices)
 
 
 async def test_a_backend_is_tried_sealed_and_open_to_the_gateway(shelf: Shelf) -> None:

@@ -16,6 +16,7 @@ from aiohttp import web
 from clawloops.clock import now_ms
 from clawloops.gateway.books import Books
 from clawloops.gateway.budgets import Budgets
+from clawloops.gateway.circles import Circles
 from clawloops.gateway.health import Health
 from clawloops.gateway.ingress import gateway_app, runner
 from clawloops.gateway.journal import Record
@@ -50,6 +51,7 @@ class Gateway:
     refused: list[tuple[str, str]] = field(default_factory=list)
     written: list[Record] = field(default_factory=list)
     near: list[tuple[Budget, str]] = field(default_factory=list)  # budgets of which most is used, and whose
+    held: list[tuple[str, str]] = field(default_factory=list)
 
     def serve_model(self, name: str, *, upstream: str | None = None, **backend: Any) -> None:
         """Add a public name that leads to the scriptable upstream (or where `backend` says)."""
@@ -113,8 +115,9 @@ async def open_gateway(
     settled: list[Call] = []
     written: list[Record] = []
     near: list[tuple[Budget, str]] = []
+    held: list[tuple[str, str]] = []
     refused: list[tuple[str, str]] = []
-    attended: set[str] = set()
+    attended = {"r-ada"}
     directory = Directory(on_refused=lambda runtime_id, peer: refused.append((runtime_id, peer)))
     directory.set_runtime(sha256(TOKEN.encode()).digest(), runtime_id="r-ada", user_id="u-ada", address="127.0.0.1")
     async with (
@@ -128,6 +131,7 @@ async def open_gateway(
         books = Books(
             write or written.append,
             budgets,
+            Circles(on_held=lambda runtime_id, why: held.append((runtime_id, why))),
             is_attended=attended.__contains__,
             settled=settled.append,
             now_ms=now_ms,
@@ -138,7 +142,7 @@ async def open_gateway(
             try:
                 yield Gateway(
                     url, directory, upstream, own, health, proxy, queue, budgets, books, attended, settled, refused,
-                    written, near,
+                    written, near, held,
                 )  # fmt: skip
             finally:
                 looking.cancel()

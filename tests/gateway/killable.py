@@ -13,6 +13,7 @@ from clawloops import log
 from clawloops.clock import now_ms
 from clawloops.gateway.books import Books
 from clawloops.gateway.budgets import Budgets
+from clawloops.gateway.circles import Circles
 from clawloops.gateway.health import Health
 from clawloops.gateway.ingress import gateway_app
 from clawloops.gateway.journal import Journal
@@ -49,7 +50,8 @@ async def main(upstream_url: str, journal: Journal) -> None:
     books = Books(
         journal.append,
         Budgets(on_near=lambda budget, user_id: None),
-        is_attended=bool,
+        Circles(on_held=lambda runtime_id, why: None),
+        is_attended=lambda runtime_id: True,  # its callers ask the same over and over
         settled=lambda call: None,
         now_ms=now_ms,
     )

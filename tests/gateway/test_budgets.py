@@ -157,6 +157,7 @@ async def test_money_is_counted_at_the_price_of_the_place(gateway: Gateway) -> N
 
 async def test_a_budget_for_background_work_leaves_people_alone(gateway: Gateway) -> None:
     gateway.serve_model("small")
+    gateway.attended.clear()
     _limit(gateway, _budget(1, Measure.REQUESTS, is_background=True))
     assert await _statuses(gateway, 3) == {200: 1, 429: 2}
     gateway.attended.add("r-ada")

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import secrets
 import socket
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Coroutine, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Network
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 from aiohttp import web
@@ -19,6 +21,8 @@ from clawloops.clock import now_ms
 from clawloops.control.accounts import Accounts
 from clawloops.control.audit import Audit
 from clawloops.control.backends import Backends
+from clawloops.control.budgets import Budgets
+from clawloops.control.burn import BurnGuard
 from clawloops.control.connecting import BundledParts
 from clawloops.control.groups import Groups
 from clawloops.control.handover import Handover
@@ -27,6 +31,7 @@ from clawloops.control.invitations import Invitations
 from clawloops.control.keys import Keys
 from clawloops.control.ledger import Ledger
 from clawloops.control.models import Models
+from clawloops.control.prices import Prices
 from clawloops.control.rollouts import Rollouts
 from clawloops.control.runtimes import Runtimes
 from clawloops.control.sessions import Sessions
@@ -81,6 +86,8 @@ class Box:
     queue: Queue
     groups: Groups
     ledger: Ledger
+    budgets: Budgets
+    burn: BurnGuard
     keys: Keys
     audit: Audit
     board: Board
@@ -109,6 +116,7 @@ class Box:
             site=self.site, accounts=self.accounts, invitations=self.invitations, sessions=self.sessions,
             handover=self.handover, runtimes=self.runtimes,
             models=self.models, backends=self.backends, groups=self.groups, ledger=self.ledger,
+            limits=self.budgets, burn=self.burn,
             keys=self.keys, audit=self.audit,
             board=self.board, waker=self, activity=self.activity, hooks=self.hooks, host=self,
             workspaces=self.workspaces, rollouts=self.rollouts, runtime_port=self.runtime_port,
@@ -203,10 +211,17 @@ async def opened_box(folder: Path) -> AsyncIterator[Box]:
         runtimes = Runtimes(db, audit, pool=IPv4Network("10.201.0.0/24"), wake=woken.append)
         bundled = BundledParts(ollama_url="", litellm_url="", litellm_key="")
         sealer = Sealer(secrets.token_bytes(32), install_id="0" * 8)
-        models = Models(db, sealer, directory, audit, wake_all=lambda: None)
+        keeping: set[asyncio.Task[None]] = set()
+
+        def keep(work: Coroutine[Any, Any, None]) -> None:
+            keeping.add(asyncio.create_task(work))
+
+        prices = Prices(db, audit, http, bundled)
+        models = Models(db, sealer, directory, audit, prices=prices, wake_all=lambda: None)
         health, queue = Health(), Queue(weight_of=directory.weight_of)
         backends = Backends(db, sealer, http, models, health=health, queue=queue, audit=audit, bundled=bundled)
         journal = Journal(folder / "usage.log")
+        ledger = Ledger(db, journal)
         stack.callback(journal.close)
         accounts.on_disabled = runtimes.stop_for
         box = Box(
@@ -219,7 +234,8 @@ async def opened_box(folder: Path) -> AsyncIterator[Box]:
             invitations=Invitations(db, accounts, audit, origin=site.origin), handover=Handover(sessions),
             models=models, backends=backends, health=health, queue=queue,
             groups=Groups(db, audit, changed=models.changed),
-            ledger=Ledger(db, journal), keys=Keys(db, audit, directory),
+            ledger=ledger, budgets=Budgets(db, audit, ledger, keep=keep), burn=BurnGuard(db, audit, keep=keep),
+            keys=Keys(db, audit, directory),
             audit=audit, journal=journal, directory=directory, http=http,
             auth_port=auth_port, runtime_port=runtime_port, woken=woken,
         )  # fmt: skip

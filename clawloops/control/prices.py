@@ -1,0 +1,83 @@
+"""What models cost: as LiteLLM's table has it, or as an admin says. Calls are priced from memory."""
+
+from __future__ import annotations
+
+import logging
+
+import aiohttp
+
+from clawloops.control.audit import Audit
+from clawloops.control.connecting import BundledParts
+from clawloops.errors import BadInput, Conflict, Forbidden, NotFound
+from clawloops.gateway import pricing
+from clawloops.model.account import User
+from clawloops.model.provider import Backend, Place
+from clawloops.model.usage import FREE, Price
+from clawloops.store import prices
+from clawloops.store.db import Database
+from clawloops.store.prices import Listed
+
+MOST = 10**12  # µUSD of a million tokens: a dollar for each
+log = logging.getLogger(__name__)
+
+
+class Prices:
+    def __init__(self, db: Database, audit: Audit, session: aiohttp.ClientSession, bundled: BundledParts) -> None:
+        self._db = db
+        self._audit = audit
+        self._session = session
+        self._bundled = bundled
+        self._table: pricing.Table = {}
+        self._kept: dict[Place, Listed] = {}
+
+    async def load(self) -> None:
+        """Read what was kept: the table itself comes once LiteLLM is up."""
+        self._kept = await prices.all(self._db)
+
+    @property
+    def are_told(self) -> bool:
+        """Whether there is a LiteLLM to ask."""
+        return bool(self._bundled.litellm_url)
+
+    def of(self, backend: Backend, upstream: str) -> Listed:
+        """What a model costs there now; `FREE` where nobody says otherwise."""
+        kept = self._kept.get(Place(backend.id, upstream))
+        if kept is not None and kept.is_own:
+            return kept
+        price = pricing.price_in(self._table, backend, upstream)
+        return Listed(price, is_own=False) if price is not None else kept or Listed(FREE, is_own=False)
+
+    async def set_own(self, place: Place, price: Price | None, *, by: User) -> None:
+        """An admin's own price; None: as in the table again. Raises NotFound, and BadInput with the field."""
+        if not by.role.administers:
+            raise Forbidden("Only an admin can set prices.")
+        if price is None:
+            await prices.delete(self._db, place)
+        else:
+            for field, amount in (("input", price.input), ("output", price.output), ("cached", price.cached)):
+                if not 0 <= amount <= MOST:
+                    raise BadInput("A million tokens cost between 0 and 1,000,000 dollars.", field=field)
+            try:
+                await prices.put(self._db, {place: Listed(price, is_own=True)})
+            except Conflict:
+                raise NotFound("This backend was removed meanwhile. Reload the page.") from None
+        said = f"{price.input}, {price.cached}, {price.output} µUSD" if price else "as in LiteLLM's table"
+        await self._audit.record(by.id, "price set", place.backend_id, f"{place.upstream}: {said}")
+        await self.load()
+
+    async def look(self, used: list[tuple[Backend, str]]) -> bool:
+        """Ask LiteLLM for its table, and keep what it says of the models in use. Returns whether a price changed.
+
+        Raises BackendUnavailable.
+        """
+        before = {(backend.id, upstream): self.of(backend, upstream) for backend, upstream in used}
+        self._table = await pricing.price_table(self._session, self._bundled.litellm_url)
+        now = {(backend.id, upstream): self.of(backend, upstream) for backend, upstream in used}
+        changed = {Place(*key): listed for key, listed in now.items() if listed != before[key]}
+        if changed:
+            try:
+                await prices.put(self._db, changed)
+            except Conflict:
+                log.info("prices are kept at the next look: a backend was removed meanwhile")
+            await self.load()
+        return bool(changed)
