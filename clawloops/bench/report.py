@@ -10,18 +10,19 @@ from statistics import median
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Figure:
-    """One number. Smaller is better for all of them."""
+    """One number."""
 
     name: str
     value: float
     unit: str
-    gate: float | None = None  # the largest value that is accepted; None: told, not judged
+    gate: float | None = None  # the largest value that is accepted (or smallest, see below); None: told, not judged
     moonshot: float | None = None
+    more_is_better: bool = False
     spread: str = ""  # of the single values behind it
 
     @property
     def ok(self) -> bool:
-        return self.gate is None or self.value <= self.gate
+        return self.gate is None or (self.value >= self.gate if self.more_is_better else self.value <= self.gate)
 
 
 def percentile(values: Sequence[float], rank: float) -> float:
@@ -62,7 +63,7 @@ def _with(value: float, unit: str) -> str:
 
 
 def _gate(figure: Figure) -> str:
-    return "" if figure.gate is None else f"≤ {_with(figure.gate, figure.unit)}"
+    return "" if figure.gate is None else f"{'≥' if figure.more_is_better else '≤'} {_with(figure.gate, figure.unit)}"
 
 
 def _verdict(figure: Figure) -> str:

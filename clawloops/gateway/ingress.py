@@ -172,6 +172,8 @@ async def _body_of(request: web.Request) -> bytes:
     if (request.content_length or 0) > BODY_LIMIT:
         raise web.HTTPRequestEntityTooLarge(BODY_LIMIT, request.content_length or 0)
     try:
+        if request.content.is_eof():  # all of it is there
+            return await request.read()
         async with asyncio.timeout(BODY_WITHIN_S):
             return await request.read()
     except TimeoutError as error:
