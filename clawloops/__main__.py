@@ -1,4 +1,4 @@
-"""The command line: serve | migrate | setup-link | doctor | runtime | bench."""
+"""The command line: serve | migrate | setup-link | doctor | runtime | model | bench."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 import uvloop
 
-from clawloops import __version__, app, cli, doctor
+from clawloops import __version__, app, cli, cli_model, doctor
 from clawloops.config import Settings, load
 from clawloops.errors import ClawLoopsError
 from clawloops.log import configure
@@ -29,6 +29,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     commands.add_parser("setup-link", help="print a one-time link that makes the owner; nothing once there is one")
     commands.add_parser("doctor", help="check every part, and say what to do about each that fails")
     cli.add_commands(commands)
+    cli_model.add_commands(commands)
     bench = commands.add_parser("bench", help="measure this box: bench lifecycle --help")
     bench.add_argument("name", choices=BENCHMARKS)
     bench.add_argument("arguments", nargs=argparse.REMAINDER)
@@ -55,6 +56,8 @@ def _run(chosen: argparse.Namespace, settings: Settings) -> int:
             asyncio.run(_setup_link(settings))
         case "runtime":
             asyncio.run(cli.run(settings, chosen))
+        case "model":
+            asyncio.run(cli_model.run(settings, chosen))
         case "doctor":
             return asyncio.run(doctor.examine(settings))
     return 0

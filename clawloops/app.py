@@ -20,18 +20,22 @@ from clawloops.background import Background, alone
 from clawloops.config import Settings
 from clawloops.control.accounts import Accounts
 from clawloops.control.audit import Audit
+from clawloops.control.backends import Backends
+from clawloops.control.connecting import BundledParts
 from clawloops.control.handover import Handover
 from clawloops.control.hooks import Hooks
 from clawloops.control.invitations import Invitations
+from clawloops.control.models import Models
 from clawloops.control.rollouts import Rollouts
 from clawloops.control.runtimes import Runtimes
 from clawloops.control.sessions import Sessions
 from clawloops.control.workspaces import Workspaces
 from clawloops.errors import ClawLoopsError, SetupError
 from clawloops.gateway.ingress import runner
+from clawloops.gateway.proxy import upstream_session
 from clawloops.log import redactor
 from clawloops.model.usage import Call
-from clawloops.modelside import model_side
+from clawloops.modelside import model_side, services
 from clawloops.orchestrator import admission, probe
 from clawloops.orchestrator.admission import Gate
 from clawloops.orchestrator.ask import Control, control_session
@@ -82,6 +86,20 @@ def setup_links(db: Database, settings: Settings) -> Invitations:
     """Just enough of the services to make a set-up link from the command line."""
     audit = Audit(db)
     return Invitations(db, Accounts(db, Sessions(db), audit), audit, origin=settings.origin)
+
+
+@asynccontextmanager
+async def model_services(settings: Settings) -> AsyncIterator[tuple[Models, Backends]]:
+    """Just enough of the model side to change it from the command line. Raises SealBroken."""
+    async with AsyncExitStack() as stack:
+        db = await stack.enter_async_context(store(settings))
+        sealer = Sealer(load_master(settings.data / "keys" / "master.key"), install_id=settings.install_id)
+        await check_sentinel(db, sealer)
+        session = await stack.enter_async_context(upstream_session())
+        made = services(db, sealer, session, audit=Audit(db), bundled=_bundled(settings))
+        await made.prices.load()
+        await made.models.load()
+        yield made.models, made.backends
 
 
 async def serve(settings: Settings, *, board: Board | None = None) -> None:
@@ -157,7 +175,7 @@ async def _build(settings: Settings, stack: AsyncExitStack, stopping: asyncio.Ev
         db,
         sealer,
         audit=audit,
-        litellm_key=secret(settings.litellm_key_file) if settings.litellm_key_file else "",
+        bundled=_bundled(settings),
         wake_all=wake_all,
         on_refused=lambda runtime, peer: background.keep(_note_refused(audit, runtime, peer)),
         background=background,
@@ -202,6 +220,11 @@ async def _build(settings: Settings, stack: AsyncExitStack, stopping: asyncio.Ev
         if call.runtime_id:
             orchestrator.activity.settled(call)
 
+    def told() -> None:
+        """The command line has changed something."""
+        orchestrator.look()
+        background.keep(side.models.changed())
+
     for_members, for_runtimes = side.doors(
         settings,
         background,
@@ -222,6 +245,7 @@ async def _build(settings: Settings, stack: AsyncExitStack, stopping: asyncio.Ev
         ledger=side.ledger,
         limits=side.budgets,
         burn=side.burn,
+        stacks=side.library,
         keys=side.keys,
         audit=audit,
         board=orchestrator.board,
@@ -247,7 +271,7 @@ async def _build(settings: Settings, stack: AsyncExitStack, stopping: asyncio.Ev
     side.keep_up(background)
     background.keep(workspaces.run())
     background.keep(_sweep(sessions))
-    background.keep(nudge.take(settings.data, orchestrator.look))
+    background.keep(nudge.take(settings.data, told))
     background.keep(alone(stopping))
     for app, address in (
         (dashboard, settings.listen),
@@ -282,6 +306,11 @@ async def _sweep(sessions: Sessions) -> None:
 async def _note_refused(audit: Audit, runtime_id: str, peer: str) -> None:
     with contextlib.suppress(ClawLoopsError):
         await audit.record(None, "model token refused", runtime_id, f"from {peer}")
+
+
+def _bundled(settings: Settings) -> BundledParts:
+    key = secret(settings.litellm_key_file) if settings.litellm_key_file else ""
+    return BundledParts(ollama_url=settings.ollama_url, litellm_url=settings.litellm_url, litellm_key=key)
 
 
 def _site(settings: Settings) -> Site:

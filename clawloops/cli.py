@@ -61,7 +61,7 @@ async def run(settings: Settings, given: argparse.Namespace) -> None:
         audit = Audit(db)
         accounts = Accounts(db, Sessions(db), audit)
         await accounts.load()
-        runtimes = Runtimes(db, audit, pool=settings.runtime_pool, wake=lambda _: _nudge(settings.data))
+        runtimes = Runtimes(db, audit, pool=settings.runtime_pool, wake=lambda _: tell_control_plane(settings.data))
         people = {each.id: each for each in accounts.members()}
         if given.verb == "list":
             _show_all(await runtimes.all(by=CONSOLE), people, as_json=given.json)
@@ -72,7 +72,9 @@ async def run(settings: Settings, given: argparse.Namespace) -> None:
             _show_history(lines[::-1], people, as_json=given.json)
             return
         if given.verb == "pin":
-            rollouts = Rollouts(db, audit, image=settings.openclaw_image, look=lambda: _nudge(settings.data))
+            rollouts = Rollouts(
+                db, audit, image=settings.openclaw_image, look=lambda: tell_control_plane(settings.data)
+            )
             runtime = await rollouts.pin(runtime.id, given.image, by=CONSOLE)
         else:
             runtime = await _change(runtimes, runtime, given)
@@ -82,7 +84,8 @@ async def run(settings: Settings, given: argparse.Namespace) -> None:
             print(f"{given.login}: {_state(runtime)}, {runtime.size}, {runtime.policy}. The control plane follows.")
 
 
-def _nudge(data: Path) -> None:
+def tell_control_plane(data: Path) -> None:
+    """Let it read anew what was just written down."""
     try:
         nudge.give(data)
     except OSError as error:  # the wish itself is written down
@@ -159,7 +162,7 @@ def _show_all(found: Sequence[Runtime], people: Mapping[str, User], *, as_json: 
         return
     heads = ("login", "state", "size", "policy", "image", "why")
     table = [[str(row["pin"] or row[head]) if head == "image" else str(row[head]) for head in heads] for row in rows]
-    _print_table([[each.upper() for each in heads], *table])
+    print_table([[each.upper() for each in heads], *table])
 
 
 def _show_history(lines: Sequence[Happening], people: Mapping[str, User], *, as_json: bool) -> None:
@@ -174,7 +177,7 @@ def _show_history(lines: Sequence[Happening], people: Mapping[str, User], *, as_
         ]  # fmt: skip
         print(json.dumps(rows, indent=2))
         return
-    _print_table([[_at(each.at), _took(each.took_ms), each.text] for each in lines])
+    print_table([[_at(each.at), _took(each.took_ms), each.text] for each in lines])
 
 
 def _at(instant: int) -> str:
@@ -185,7 +188,8 @@ def _took(ms: int | None) -> str:
     return "" if ms is None else f"{ms / 1000:.2f} s"
 
 
-def _print_table(rows: Sequence[Sequence[str]]) -> None:
+def print_table(rows: Sequence[Sequence[str]]) -> None:
+    """Columns side by side; the first row is the heading."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
         print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())

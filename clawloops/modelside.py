@@ -7,6 +7,7 @@ from collections.abc import Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 
+import aiohttp
 from aiohttp import web
 
 from clawloops.background import Background
@@ -20,6 +21,7 @@ from clawloops.control.connecting import BundledParts
 from clawloops.control.groups import Groups
 from clawloops.control.keys import Keys
 from clawloops.control.ledger import Ledger
+from clawloops.control.library import Library
 from clawloops.control.models import Models
 from clawloops.control.prices import Prices
 from clawloops.gateway.books import Books
@@ -49,6 +51,7 @@ class ModelSide:
     budgets: Budgets
     prices: Prices
     burn: BurnGuard
+    library: Library
     reach: Reach
     journal: Journal
 
@@ -60,6 +63,7 @@ class ModelSide:
         await self.burn.load()
         await self.ledger.settle_lost()
         await self.budgets.load()
+        await self.library.resume()
 
     def doors(
         self,
@@ -96,6 +100,37 @@ class ModelSide:
         background.keep(self.models.follow_prices())
 
 
+@dataclass(frozen=True, slots=True)
+class Services:
+    """What names, backends and prices need; enough of the model side for the command line."""
+
+    directory: Directory
+    health: Health
+    queue: Queue
+    prices: Prices
+    models: Models
+    backends: Backends
+
+
+def services(
+    db: Database,
+    sealer: Sealer,
+    session: aiohttp.ClientSession,
+    *,
+    audit: Audit,
+    bundled: BundledParts,
+    wake_all: Callable[[], None] = lambda: None,
+    on_refused: Callable[[str, str], None] = lambda runtime_id, peer: None,
+) -> Services:
+    """`wake_all`: look at every runtime, for its list of models has changed. `on_refused`: see `Directory`."""
+    directory, health = Directory(on_refused=on_refused), Health()
+    queue = Queue(weight_of=directory.weight_of)
+    prices = Prices(db, audit, session, bundled)
+    models = Models(db, sealer, directory, audit, prices=prices, wake_all=wake_all)
+    backends = Backends(db, sealer, session, models, health=health, queue=queue, audit=audit, bundled=bundled)
+    return Services(directory, health, queue, prices, models, backends)
+
+
 async def model_side(
     settings: Settings,
     stack: AsyncExitStack,
@@ -103,20 +138,17 @@ async def model_side(
     sealer: Sealer,
     *,
     audit: Audit,
-    litellm_key: str,
+    bundled: BundledParts,
     wake_all: Callable[[], None],
     on_refused: Callable[[str, str], None],
     background: Background,
 ) -> ModelSide:
-    """`wake_all`: look at every runtime, for its list of models has changed. `on_refused`: see `Directory`."""
-    directory, health = Directory(on_refused=on_refused), Health()
+    """`wake_all` and `on_refused`: see `services`."""
     journal = await asyncio.to_thread(Journal, settings.data / "journal" / "usage.log")
     stack.callback(journal.close)
     session = await stack.enter_async_context(upstream_session())
-    bundled = BundledParts(ollama_url=settings.ollama_url, litellm_url=settings.litellm_url, litellm_key=litellm_key)
-    queue = Queue(weight_of=directory.weight_of)
-    prices = Prices(db, audit, session, bundled)
-    models = Models(db, sealer, directory, audit, prices=prices, wake_all=wake_all)
+    made = services(db, sealer, session, audit=audit, bundled=bundled, wake_all=wake_all, on_refused=on_refused)
+    directory, models, backends = made.directory, made.models, made.backends
     ledger = Ledger(db, journal)
     budgets = Budgets(db, audit, ledger, keep=background.keep)
 
@@ -124,16 +156,20 @@ async def model_side(
         await models.changed()
         await budgets.load()
 
+    library = Library(
+        db, session, backends, models, audit, bundled=bundled, data=settings.data / "imports", keep=background.keep
+    )
     return ModelSide(
         directory=directory,
         models=models,
-        backends=Backends(db, sealer, session, models, health=health, queue=queue, audit=audit, bundled=bundled),
+        backends=backends,
+        library=library,
         groups=Groups(db, audit, changed=regrouped),
         keys=Keys(db, audit, directory),
         ledger=ledger,
         budgets=budgets,
-        prices=prices,
+        prices=made.prices,
         burn=BurnGuard(db, audit, keep=background.keep),
-        reach=Reach(session, LiteLLM(bundled.litellm_url, bundled.litellm_key), health, queue),
+        reach=Reach(session, LiteLLM(bundled.litellm_url, bundled.litellm_key), made.health, made.queue),
         journal=journal,
     )

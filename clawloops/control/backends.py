@@ -41,6 +41,7 @@ MOST_KEYS = 20
 _HINT = 4  # characters of a key that its admin may compare
 MOST_SLOTS = 1000
 MOST_WATTS = 100_000
+MOST_MEMORY_MB = 10_000_000
 log = logging.getLogger(__name__)
 
 
@@ -83,6 +84,10 @@ class Backends:
         """Who runs and who waits, at each backend that serves few calls at once."""
         limited = [each for each in await backends.all(self._db) if each.slots]
         return [(each, self._queue.standings(each.id)) for each in limited]
+
+    def standings_of(self, backend_id: str) -> list[Standing]:
+        """The same for one of them."""
+        return self._queue.standings(backend_id)
 
     def waiting_of(self, user_id: str) -> list[Standing]:
         """One member's calls that wait for their turn, the next one first. Memory only."""
@@ -137,7 +142,7 @@ class Backends:
     async def remove(self, backend_id: str, *, by: User) -> None:
         """Forget a backend, its sealed keys, and the names that then lead nowhere. Raises NotFound."""
         _admin(by)
-        backend = await self._get(backend_id)
+        backend = await self.get(backend_id)
         async with self._db.transaction():
             await backends.delete(self._db, backend_id)
             await models.delete_homeless(self._db)
@@ -146,8 +151,10 @@ class Backends:
         await self._audit.record(by.id, "model backend removed", backend.name)
         await self._models.changed()
 
-    async def set_load(self, backend_id: str, *, slots: int, watts: int, by: User) -> None:
-        """How many calls it serves at once (0: as many as come), and what it draws then (W; 0: not known).
+    async def set_load(self, backend_id: str, *, slots: int, watts: int, memory_mb: int, by: User) -> None:
+        """How many calls it serves at once (0: as many as come), what it draws then (W), and its GPU's memory (MiB).
+
+        0 where one of the latter is not known.
 
         Raises NotFound, and BadInput with the field that is wrong.
         """
@@ -156,8 +163,11 @@ class Backends:
             raise BadInput(f"Give a number from 0 to {MOST_SLOTS}; 0 lets all calls through at once.", field="slots")
         if not 0 <= watts <= MOST_WATTS:
             raise BadInput(f"Give a number from 0 to {MOST_WATTS}; 0 when you do not know it.", field="watts")
-        await backends.set_load(self._db, backend_id, slots=slots, watts=watts)
-        await self._audit.record(by.id, "load of a backend", backend_id, f"{slots} calls at once, {watts} W")
+        if not 0 <= memory_mb <= MOST_MEMORY_MB:
+            raise BadInput(f"Give a number from 0 to {MOST_MEMORY_MB}; 0 when you do not know it.", field="memory")
+        await backends.set_load(self._db, backend_id, slots=slots, watts=watts, memory_mb=memory_mb)
+        said = f"{slots} calls at once, {watts} W, {memory_mb} MiB"
+        await self._audit.record(by.id, "load of a backend", backend_id, said)
         await self._models.changed()
 
     async def add_key(self, backend_id: str, key: str, *, name: str, group_id: str, by: User) -> None:
@@ -166,7 +176,7 @@ class Backends:
         Raises NotFound, and BadInput with the field that is wrong.
         """
         _admin(by)
-        backend = await self._get(backend_id)
+        backend = await self.get(backend_id)
         key = key.strip()
         if not key:
             raise BadInput("Give the key.", field="key")
@@ -190,7 +200,7 @@ class Backends:
     async def remove_key(self, backend_id: str, credential_id: str, *, by: User) -> None:
         """The next call no longer uses it. Raises NotFound."""
         _admin(by)
-        backend = await self._get(backend_id)
+        backend = await self.get(backend_id)
         if not await credentials.delete(self._db, credential_id, backend_id):
             raise NotFound("This key was removed already. Reload the page.")
         self._health.forget_key(credential_id)
@@ -223,7 +233,8 @@ class Backends:
         else:
             self._health.worked(backend.id)
 
-    async def _get(self, backend_id: str) -> Backend:
+    async def get(self, backend_id: str) -> Backend:
+        """Raises NotFound."""
         backend = await backends.get(self._db, backend_id)
         if backend is None:
             raise NotFound("This backend was removed already. Reload the page.")
@@ -250,7 +261,9 @@ class Backends:
         field = "provider" if backend.kind is BackendKind.LITELLM else "url"
         try:
             listed = await providers.probe(self._session, backend, key, model=names[0] if names else None, **parts)
-            wanted = names or chosen(listed, backend.kind)
+            if backend.kind is BackendKind.OLLAMA and not names and not listed:
+                return []  # an empty one is filled from its library
+            wanted = names or chosen(listed)
             for each in wanted:
                 if not is_name(each):
                     raise BadInput(f"{each!r} is not a model name.", field="models")

@@ -43,11 +43,10 @@ def backend_of(kind: BackendKind, bundled: BundledParts, *, name: str, url: str,
     )
 
 
-def chosen(listed: list[str], kind: BackendKind) -> list[str]:
+def chosen(listed: list[str]) -> list[str]:
     """The models to take of those that a backend lists. Raises BadInput when none are listed, or too many to take."""
     if not listed:
-        hint = "pull one first" if kind is BackendKind.OLLAMA else "name the models you want"
-        raise BadInput(f"This backend lists no model; {hint}.", field="models")
+        raise BadInput("This backend lists no model; name the models you want.", field="models")
     if len(listed) > MAX_LISTED:
         raise BadInput(
             f"This backend lists {len(listed)} models; name those you want, for example {', '.join(listed[:3])}.",

@@ -9,9 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import os
 import secrets
-import shutil
 import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
@@ -20,6 +18,7 @@ from pathlib import Path
 from clawloops.clock import now_ms
 from clawloops.control.audit import Audit
 from clawloops.control.runtimes import CONSOLE, Runtimes
+from clawloops.control.uploads import received
 from clawloops.errors import BadInput, ClawLoopsError, Conflict, EngineRefused, Forbidden, Gone, NotFound, Unavailable
 from clawloops.model.account import User
 from clawloops.model.runtime import Runtime
@@ -34,9 +33,6 @@ _log = logging.getLogger(__name__)
 MOST_WAITING = 5  # jobs of one workspace
 PURGE_EVERY_S = 3600
 MOST_UPLOAD = 16 * 1024**3
-SPARE = 2 * 1024**3  # bytes that an upload leaves free on the disk of DATA
-LOOK_EVERY = 64 * 1024**2  # bytes of an upload between two looks at the disk
-STALL_S = 60.0  # so long an upload may be silent
 _DAY_MS = 86_400_000
 _HOUR_MS = 3_600_000
 _NOTE_LENGTH = 120
@@ -138,7 +134,7 @@ class Workspaces:
         path = parcel.path(self._data, job_id)
         self._receiving.add(runtime.id)
         try:
-            await _received(path, chunks)
+            await received(path, chunks, most=MOST_UPLOAD)
             await asyncio.to_thread(parcel.manifest, path)
             return await self._ask(runtime, Task.IMPORT, by=by, job_id=job_id)
         except BaseException as error:
@@ -278,31 +274,6 @@ def _days_left(volume: Volume, now: int) -> int:
 def _needed(runtime: Runtime, number: int) -> bool:
     """Whether it is live, or what an upgrade on trial would go back to."""
     return number == runtime.volume or (runtime.before_image != "" and number == runtime.before_volume)
-
-
-async def _received(path: Path, chunks: AsyncIterator[bytes]) -> None:
-    """Written as it comes. The database lives on the same disk, so some of it is left, and nobody holds the rest up."""
-    await asyncio.to_thread(path.parent.mkdir, mode=0o700, exist_ok=True)
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    size, look_at = 0, 0
-    with os.fdopen(descriptor, "wb") as file:
-        while (chunk := await _next(chunks)) is not None:
-            size += len(chunk)
-            if size > MOST_UPLOAD:
-                raise BadInput(f"The file is larger than {MOST_UPLOAD // 1024**3} GiB.", field="file")
-            if size >= look_at:
-                look_at = size + LOOK_EVERY
-                if (await asyncio.to_thread(shutil.disk_usage, path.parent)).free < SPARE:
-                    raise Unavailable("The disk is nearly full. Ask an administrator to free some space first.")
-            await asyncio.to_thread(file.write, chunk)
-
-
-async def _next(chunks: AsyncIterator[bytes]) -> bytes | None:
-    try:
-        async with asyncio.timeout(STALL_S):
-            return await anext(chunks, None)
-    except TimeoutError:
-        raise BadInput("The file stopped arriving. Send it again.", field="file") from None
 
 
 def _sweep_files(folder: Path, waiting: set[str]) -> None:

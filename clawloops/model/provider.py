@@ -24,6 +24,7 @@ class Backend:
     created_at: int
     slots: int = 0  # calls that it serves at once, the others wait for their turn; 0: as many as come
     watts: int = 0  # what it draws while all slots are taken; 0: not known
+    memory_mb: int = 0  # of its GPU, MiB; 0: not known
 
     def energy_mwh(self, held_ms: int) -> int:
         """What a call drew that had one of the slots for so long, in thousandths of a watt-hour."""

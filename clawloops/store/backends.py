@@ -6,7 +6,7 @@ from clawloops.errors import NotFound
 from clawloops.model.provider import Backend, BackendKind
 from clawloops.store.db import Database, Row
 
-_COLUMNS = "id, name, kind, url, provider, created_at, slots, watts"
+_COLUMNS = "id, name, kind, url, provider, created_at, slots, watts, memory_mb"
 
 
 def _backend(row: Row) -> Backend:
@@ -16,7 +16,7 @@ def _backend(row: Row) -> Backend:
 async def add(db: Database, backend: Backend) -> None:
     """Raises Conflict when the name is taken."""
     await db.execute(
-        f"INSERT INTO backends ({_COLUMNS}) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
+        f"INSERT INTO backends ({_COLUMNS}) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
         backend.id,
         backend.name,
         backend.kind.value,
@@ -25,6 +25,7 @@ async def add(db: Database, backend: Backend) -> None:
         backend.created_at,
         backend.slots,
         backend.watts,
+        backend.memory_mb,
     )
 
 
@@ -39,10 +40,10 @@ async def all(db: Database) -> list[Backend]:
     return [_backend(row) for row in rows]
 
 
-async def set_load(db: Database, backend_id: str, *, slots: int, watts: int) -> None:
+async def set_load(db: Database, backend_id: str, *, slots: int, watts: int, memory_mb: int) -> None:
     """Raises NotFound."""
-    query = "UPDATE backends SET slots = $1, watts = $2 WHERE id = $3"
-    if not await db.execute(query, slots, watts, backend_id):
+    query = "UPDATE backends SET slots = $1, watts = $2, memory_mb = $3 WHERE id = $4"
+    if not await db.execute(query, slots, watts, memory_mb, backend_id):
         raise NotFound("this backend was removed meanwhile; reload the page")
 
 

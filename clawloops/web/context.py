@@ -21,6 +21,7 @@ from clawloops.control.handover import Handover
 from clawloops.control.invitations import Invitations
 from clawloops.control.keys import Keys
 from clawloops.control.ledger import Ledger
+from clawloops.control.library import Library
 from clawloops.control.models import Models
 from clawloops.control.rollouts import Rollouts
 from clawloops.control.runtimes import Runtimes
@@ -111,6 +112,7 @@ BACKENDS: web.AppKey[Backends] = web.AppKey("backends", Backends)
 GROUPS: web.AppKey[Groups] = web.AppKey("groups", Groups)
 BUDGETS: web.AppKey[Budgets] = web.AppKey("budgets", Budgets)
 BURN: web.AppKey[BurnGuard] = web.AppKey("burn", BurnGuard)
+LIBRARY: web.AppKey[Library] = web.AppKey("library", Library)
 LEDGER: web.AppKey[Ledger] = web.AppKey("ledger", Ledger)
 KEYS: web.AppKey[Keys] = web.AppKey("keys", Keys)
 AUDIT: web.AppKey[Audit] = web.AppKey("audit", Audit)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hmac
 import logging
+import re
 import secrets
 
 from aiohttp import BodyPartReader, hdrs, web
@@ -40,7 +41,7 @@ _READS = frozenset({"GET", "HEAD", "OPTIONS"})
 _FORM = "application/x-www-form-urlencoded"
 _TOKEN_BYTES = 256
 
-UPLOADS = frozenset({"/workspace/files/import"})
+UPLOADS = re.compile(r"/workspace/files/import|/models/library/[^/]+/import")
 """Take a form with a file, which their handlers read as it comes. Its first field is the token."""
 
 
@@ -145,7 +146,7 @@ async def check_origin(request: web.Request, handler: Handler) -> web.StreamResp
 
 async def _token_in(request: web.Request) -> str:
     """The token in a form, which is read whole; of one with a file, only what stands before the file is read."""
-    if request.path in UPLOADS and request.content_type == "multipart/form-data":
+    if UPLOADS.fullmatch(request.path) and request.content_type == "multipart/form-data":
         request[SENT] = MultiDict()
         try:
             request[PARTS] = await request.multipart()

@@ -67,7 +67,8 @@ async def set_load(request: web.Request) -> web.Response:
     sent, backend_id = request[SENT], request.match_info["id"]
     slots = number(sent.get("slots", "").strip(), "slots", digits=4, refusal="Give a number; 0 lets all calls through.")
     watts = number(sent.get("watts", "").strip() or "0", "watts", digits=6, refusal="Give a number of watts.")
-    await request.app[BACKENDS].set_load(backend_id, slots=slots, watts=watts, by=request[USER])
+    memory = number(sent.get("memory", "").strip() or "0", "memory", digits=9, refusal="Give a number of MiB.")
+    await request.app[BACKENDS].set_load(backend_id, slots=slots, watts=watts, memory_mb=memory, by=request[USER])
     raise web.HTTPSeeOther(f"/models#{backend_id}")
 
 

@@ -21,6 +21,7 @@ from clawloops.control.hooks import Hooks
 from clawloops.control.invitations import Invitations
 from clawloops.control.keys import Keys
 from clawloops.control.ledger import Ledger
+from clawloops.control.library import Library
 from clawloops.control.models import Models
 from clawloops.control.rollouts import Rollouts
 from clawloops.control.runtimes import Runtimes
@@ -38,6 +39,7 @@ from clawloops.web import (
     handover,
     health,
     home,
+    library,
     members,
     middleware,
     models,
@@ -140,6 +142,16 @@ DASHBOARD = (
     Route("POST", "/members/groups/{id}/remove", members.remove_group, For.ADMIN),
     Route("POST", "/members/{id}/disable", members.disable, For.ADMIN),
     Route("POST", "/members/{id}/enable", members.enable, For.ADMIN),
+    Route("GET", "/models/library/{id}", library.show, For.ADMIN),
+    Route("GET", "/models/library/{id}/live", library.live, For.ADMIN),
+    Route("POST", "/models/library/{id}/pull", library.pull, For.ADMIN, again=library.show),
+    Route("POST", "/models/library/{id}/pulls/{pull}/cancel", library.cancel, For.ADMIN),
+    Route("POST", "/models/library/{id}/import", library.bring, For.ADMIN, again=library.show),
+    Route("POST", "/models/library/{id}/load", library.load, For.ADMIN, again=library.show),
+    Route("POST", "/models/library/{id}/unload", library.unload, For.ADMIN, again=library.show),
+    Route("POST", "/models/library/{id}/offer", library.offer, For.ADMIN, again=library.show),
+    Route("POST", "/models/library/{id}/context", library.set_context, For.ADMIN, again=library.show),
+    Route("POST", "/models/library/{id}/remove", library.remove, For.ADMIN, again=library.show),
     Route("GET", "/budgets", budgets.show, For.ADMIN),
     Route("POST", "/budgets", budgets.add, For.ADMIN, again=budgets.show),
     Route("POST", "/budgets/{id}", budgets.change, For.ADMIN, again=budgets.show),
@@ -189,6 +201,7 @@ def dashboard_app(
     ledger: Ledger,
     limits: Budgets,
     burn: BurnGuard,
+    stacks: Library,
     keys: Keys,
     audit: Audit,
     board: Board,
@@ -217,6 +230,7 @@ def dashboard_app(
         app[context.LEDGER] = ledger
         app[context.BUDGETS] = limits
         app[context.BURN] = burn
+        app[context.LIBRARY] = stacks
         app[context.KEYS] = keys
         app[context.AUDIT] = audit
         app[context.HOST] = host

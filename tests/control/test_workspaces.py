@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from clawloops.clock import now_ms
-from clawloops.control import workspaces
+from clawloops.control import uploads, workspaces
 from clawloops.control.runtimes import CONSOLE
 from clawloops.control.workspaces import MOST_WAITING, Workspaces
 from clawloops.errors import BadInput, Conflict, Forbidden, Gone, NotFound, Unavailable
@@ -88,7 +88,7 @@ def parcels(desk: Desk) -> list[Path]:
 async def test_an_upload_leaves_the_database_its_room_on_the_disk(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     left = iter([3 * 1024**3, 1024**3])
     monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(0, 0, next(left)))
-    monkeypatch.setattr(workspaces, "LOOK_EVERY", 1000)
+    monkeypatch.setattr(uploads, "LOOK_EVERY", 1000)
 
     with pytest.raises(Unavailable, match="Ask an administrator to free some space"):
         await desk.files.import_file(desk.runtime.id, chunks(bytes(5000)), by=desk.ben)
@@ -99,7 +99,7 @@ async def test_an_upload_leaves_the_database_its_room_on_the_disk(desk: Desk, mo
 async def test_an_upload_that_stops_arriving_is_ended_and_takes_no_place(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(workspaces, "STALL_S", 0.05)
+    monkeypatch.setattr(uploads, "STALL_S", 0.05)
 
     async def stalled() -> AsyncIterator[bytes]:
         yield b"x" * 100

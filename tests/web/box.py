@@ -30,6 +30,7 @@ from clawloops.control.hooks import Hooks
 from clawloops.control.invitations import Invitations
 from clawloops.control.keys import Keys
 from clawloops.control.ledger import Ledger
+from clawloops.control.library import Library
 from clawloops.control.models import Models
 from clawloops.control.prices import Prices
 from clawloops.control.rollouts import Rollouts
@@ -88,6 +89,7 @@ class Box:
     ledger: Ledger
     budgets: Budgets
     burn: BurnGuard
+    library: Library
     keys: Keys
     audit: Audit
     board: Board
@@ -116,7 +118,7 @@ class Box:
             site=self.site, accounts=self.accounts, invitations=self.invitations, sessions=self.sessions,
             handover=self.handover, runtimes=self.runtimes,
             models=self.models, backends=self.backends, groups=self.groups, ledger=self.ledger,
-            limits=self.budgets, burn=self.burn,
+            limits=self.budgets, burn=self.burn, stacks=self.library,
             keys=self.keys, audit=self.audit,
             board=self.board, waker=self, activity=self.activity, hooks=self.hooks, host=self,
             workspaces=self.workspaces, rollouts=self.rollouts, runtime_port=self.runtime_port,
@@ -220,6 +222,7 @@ async def opened_box(folder: Path) -> AsyncIterator[Box]:
         models = Models(db, sealer, directory, audit, prices=prices, wake_all=lambda: None)
         health, queue = Health(), Queue(weight_of=directory.weight_of)
         backends = Backends(db, sealer, http, models, health=health, queue=queue, audit=audit, bundled=bundled)
+        library = Library(db, http, backends, models, audit, bundled=bundled, data=folder / "imports", keep=keep)
         journal = Journal(folder / "usage.log")
         ledger = Ledger(db, journal)
         stack.callback(journal.close)
@@ -235,6 +238,7 @@ async def opened_box(folder: Path) -> AsyncIterator[Box]:
             models=models, backends=backends, health=health, queue=queue,
             groups=Groups(db, audit, changed=models.changed),
             ledger=ledger, budgets=Budgets(db, audit, ledger, keep=keep), burn=BurnGuard(db, audit, keep=keep),
+            library=library,
             keys=Keys(db, audit, directory),
             audit=audit, journal=journal, directory=directory, http=http,
             auth_port=auth_port, runtime_port=runtime_port, woken=woken,

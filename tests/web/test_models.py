@@ -116,3 +116,24 @@ async def test_groups_are_made_changed_and_removed(box: Box, admin: str) -> None
     assert "Art" in await (await box.page("/members", admin)).text()
     assert (await box.send(f"/members/groups/{group.id}/remove", admin)).status == 303
     assert await box.groups.all() == []
+
+
+async def test_the_library_of_an_ollama_that_does_not_answer_says_so_and_its_forms_keep_what_was_typed(
+    box: Box, admin: str
+) -> None:
+    assert "/models/library/b0" in await (await box.page("/models", admin)).text()
+    page = await (await box.page("/models/library/b0", admin)).text()
+    assert "Ollama does not answer" in page and "It could not be asked" in page
+    refused = await box.send("/models/library/b0/pull", admin, model="no such name", do="pull", **{"for": "pull"})
+    text = await refused.text()
+    assert refused.status == 400
+    assert "Give a name as Ollama" in text and 'value="no such name"' in text
+    refused = await box.send("/models/library/b0/load", admin, model="tiny")
+    assert refused.status == 303
+    assert (await box.page("/models/library/gone", admin)).status == 404
+    assert (await box.send("/models/library/b0/pull", admin, model="tiny", offer="on", do="pull")).status == 303
+    page = await (await box.page("/models/library/b0", admin)).text()
+    assert "under way" in page and "It begins" in page
+    pulls = (await box.library.shelf("b0", by=box.accounts.members()[0])).progress
+    assert (await box.send(f"/models/library/b0/pulls/{pulls[0].pull.id}/cancel", admin)).status == 303
+    assert "cancelled" in await (await box.page("/models/library/b0", admin)).text()

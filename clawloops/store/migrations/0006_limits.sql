@@ -1,5 +1,5 @@
--- What a call cost and what its GPU drew, prices of what is served where, budgets, and workspaces whose background
--- calls are held.
+-- What a call cost and what its GPU drew, prices of what is served where, budgets, workspaces whose background calls are
+-- held, and models that are being pulled.
 ALTER TABLE usage ADD COLUMN cost BIGINT NOT NULL DEFAULT 0;
 ALTER TABLE usage ADD COLUMN energy_mwh BIGINT NOT NULL DEFAULT 0;
 ALTER TABLE usage ADD COLUMN images BIGINT NOT NULL DEFAULT 0;
@@ -35,4 +35,18 @@ CREATE TABLE held_runtimes (
     runtime_id TEXT PRIMARY KEY REFERENCES runtimes (id) ON DELETE CASCADE,
     why TEXT NOT NULL,
     at BIGINT NOT NULL
+);
+
+ALTER TABLE backends ADD COLUMN memory_mb BIGINT NOT NULL DEFAULT 0 CHECK (memory_mb >= 0);
+
+CREATE TABLE pulls (
+    id TEXT PRIMARY KEY,
+    backend_id TEXT NOT NULL REFERENCES backends (id) ON DELETE CASCADE,
+    model TEXT NOT NULL,
+    is_offered BOOLEAN NOT NULL,
+    state TEXT NOT NULL,
+    note TEXT NOT NULL,
+    actor TEXT NOT NULL,
+    created_at BIGINT NOT NULL,
+    ended_at BIGINT NOT NULL
 );
