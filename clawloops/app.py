@@ -31,7 +31,7 @@ from clawloops.control.runtimes import Runtimes
 from clawloops.control.sessions import Sessions
 from clawloops.control.workspaces import Workspaces
 from clawloops.errors import ClawLoopsError, SetupError
-from clawloops.gateway.ingress import runner
+from clawloops.gateway.ingress import MOST_CONNECTIONS, runner
 from clawloops.gateway.proxy import upstream_session
 from clawloops.log import redactor
 from clawloops.model.usage import Call
@@ -273,19 +273,16 @@ async def _build(settings: Settings, stack: AsyncExitStack, stopping: asyncio.Ev
     background.keep(_sweep(sessions))
     background.keep(nudge.take(settings.data, told))
     background.keep(alone(stopping))
-    for app, address in (
-        (dashboard, settings.listen),
-        (auth, settings.auth_listen),
-        (for_members, settings.models_listen),
-        (for_runtimes, f"0.0.0.0:{settings.gateway_port}"),
-    ):
-        await _listen(stack, app, address)
+    await _listen(stack, dashboard, settings.listen)
+    await _listen(stack, auth, settings.auth_listen)
+    await _listen(stack, for_members, settings.models_listen)
+    await _listen(stack, for_runtimes, f"0.0.0.0:{settings.gateway_port}", most_per_peer=MOST_CONNECTIONS)
 
 
-async def _listen(stack: AsyncExitStack, app: web.Application, address: str) -> None:
+async def _listen(stack: AsyncExitStack, app: web.Application, address: str, *, most_per_peer: int = 0) -> None:
     """Serve `app`; the gateway's runner suits every listener: a client that leaves cancels its handler."""
     host, _, port = address.rpartition(":")
-    served = runner(app, shutdown_timeout_s=3)
+    served = runner(app, shutdown_timeout_s=3, most_per_peer=most_per_peer)
     await served.setup()
     stack.push_async_callback(served.cleanup)
     try:

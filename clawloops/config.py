@@ -44,6 +44,7 @@ class Settings:
     listen: str = _setting("127.0.0.1:8081", "address of the dashboard, behind Traefik")
     auth_listen: str = _setting("127.0.0.1:8082", "address of ForwardAuth, for Traefik alone")
     models_listen: str = _setting("127.0.0.1:8083", "address of the gateway for members' own tools, behind Traefik")
+    models_body_mb: int = _setting("20", "size of the largest model call, MiB; a member may have four such at once")
     gateway_port: int = _setting("4000", "port of the model gateway on every member network")
     log_level: str = _setting("info", "debug, info, warning or error")
 

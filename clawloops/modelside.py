@@ -26,7 +26,7 @@ from clawloops.control.models import Models
 from clawloops.control.prices import Prices
 from clawloops.gateway.books import Books
 from clawloops.gateway.health import Health
-from clawloops.gateway.ingress import InUse, gateway_app, members_app
+from clawloops.gateway.ingress import InUse, Room, gateway_app, members_app
 from clawloops.gateway.journal import Journal
 from clawloops.gateway.proxy import Proxy, upstream_session
 from clawloops.gateway.queue import Queue
@@ -87,10 +87,10 @@ class ModelSide:
             now_ms=now_ms,
         )
         background.keep(books.run())
-        proxy = Proxy(self.reach, books)
+        proxy, room = Proxy(self.reach, books), Room(settings.models_body_mb * 1024**2)
         return (
-            members_app(self.directory, proxy),
-            gateway_app(self.directory, proxy, pool=settings.runtime_pool, in_use=in_use),
+            members_app(self.directory, proxy, room=room),
+            gateway_app(self.directory, proxy, pool=settings.runtime_pool, in_use=in_use, room=room),
         )
 
     def keep_up(self, background: Background) -> None:

@@ -89,7 +89,12 @@ def of_http(status: int) -> Refusal:
     """The web server's own refusals: no such path, wrong method, body too large."""
     match status:
         case 413:
-            return Refusal(413, "The request is larger than 20 MB; send less.", "invalid_request_error", "too_large")
+            return Refusal(
+                413, "The request is larger than is allowed; send less.", "invalid_request_error", "too_large"
+            )
+        case 429:
+            text = "Your calls under way hold very much already. Try again when some of them are through."
+            return Refusal(429, text, "rate_limit_error", "too_much_at_once")
         case 408:
             text = "The body did not come to its end in time. Send the call again, or send less."
             return Refusal(408, text, "invalid_request_error", "too_slow")

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
-from collections.abc import Awaitable, Callable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any
 
 from aiohttp import hdrs, web
 
@@ -22,8 +23,11 @@ from clawloops.gateway.proxy import Proxy, respond
 from clawloops.gateway.route import Caller, Directory
 from clawloops.model.provider import Model
 
-BODY_LIMIT = 20 * 1024 * 1024  # bytes
+BODY_LIMIT = 20 * 1024 * 1024  # bytes, where the settings say nothing else
 BODY_WITHIN_S = 120.0  # from the end of the header to the end of the body; 20 MiB at 1.4 Mbit/s
+BODIES_AT_ONCE = 4  # of the largest size, or as much in smaller ones, that one member's calls hold together
+MOST_CONNECTIONS = 64  # that one runtime keeps open
+IDLE_S = 75  # without a whole header, at the start of a connection and between two calls
 _Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
@@ -32,19 +36,24 @@ InUse = Callable[[str], AbstractContextManager[None]]
 
 
 def gateway_app(
-    directory: Directory, proxy: Proxy, *, pool: ipaddress.IPv4Network, in_use: InUse | None = None
+    directory: Directory,
+    proxy: Proxy,
+    *,
+    pool: ipaddress.IPv4Network,
+    in_use: InUse | None = None,
+    room: Room | None = None,
 ) -> web.Application:
     """What runtimes reach on their own networks; run it with `runner`. `pool` holds every member network."""
-    return _app(_ForRuntimes(directory, proxy, pool, in_use or (lambda _: nullcontext())))
+    return _app(_ForRuntimes(directory, proxy, room or Room(), pool, in_use or (lambda _: nullcontext())))
 
 
-def members_app(directory: Directory, proxy: Proxy) -> web.Application:
+def members_app(directory: Directory, proxy: Proxy, *, room: Room | None = None) -> web.Application:
     """What members' own tools reach on the dashboard's host; run it with `runner`, on loopback behind Traefik."""
-    return _app(_Ingress(directory, proxy))
+    return _app(_Ingress(directory, proxy, room or Room()))
 
 
 def _app(ingress: _Ingress) -> web.Application:
-    app = web.Application(client_max_size=BODY_LIMIT, middlewares=[ingress.guard])
+    app = web.Application(client_max_size=ingress.room.limit, middlewares=[ingress.guard])
     app.router.add_get("/healthz", _health, allow_head=False)
     app.router.add_get("/v1/models", ingress.models, allow_head=False)
     app.router.add_get("/v1/models/{name:.+}", ingress.model, allow_head=False)
@@ -56,19 +65,81 @@ def _app(ingress: _Ingress) -> web.Application:
     return app
 
 
-def runner(app: web.Application, *, shutdown_timeout_s: float = 5) -> web.AppRunner:
+def runner(app: web.Application, *, shutdown_timeout_s: float = 5, most_per_peer: int = 0) -> web.AppRunner:
     """The runner the gateway needs: without handler_cancellation a caller who leaves would keep the upstream busy.
 
-    At `cleanup()` running answers get `shutdown_timeout_s` seconds; then they are cut, and settled as cut.
+    At `cleanup()` running answers get `shutdown_timeout_s` seconds; then they are cut, and settled as cut. A peer that
+    keeps `most_per_peer` connections open gets no other one (0: as many as it likes).
     """
-    return web.AppRunner(
+    return _Runner(
         app,
+        most_per_peer=most_per_peer,
         handler_cancellation=True,
         access_log=None,
-        keepalive_timeout=75,
+        keepalive_timeout=IDLE_S,
         auto_decompress=False,  # a packed body is refused; before that, it is not to be unpacked either
         shutdown_timeout=shutdown_timeout_s,
     )
+
+
+class _Runner(web.AppRunner):
+    def __init__(self, app: web.Application, *, most_per_peer: int, **options: Any) -> None:
+        super().__init__(app, **options)
+        self._most = most_per_peer
+        self._open: dict[str, int] = {}
+
+    async def _make_server(self) -> web.Server:
+        """The server tells us of each connection; aiohttp has no other place where they could be counted."""
+        server = await super()._make_server()
+        if self._most:
+            made, lost, peers = server.connection_made, server.connection_lost, self._open
+            counted: dict[web.RequestHandler, str] = {}
+
+            def connection_made(handler: web.RequestHandler, transport: asyncio.Transport) -> None:
+                made(handler, transport)
+                peer = (transport.get_extra_info("peername") or ("",))[0]
+                counted[handler] = peer
+                peers[peer] = peers.get(peer, 0) + 1
+                if peers[peer] > self._most:
+                    transport.abort()
+
+            def connection_lost(handler: web.RequestHandler, exc: BaseException | None = None) -> None:
+                peer = counted.pop(handler, None)
+                if peer is not None:
+                    peers[peer] -= 1
+                    if not peers[peer]:
+                        del peers[peer]
+                lost(handler, exc)
+
+            server.connection_made = connection_made  # type: ignore[method-assign]
+            server.connection_lost = connection_lost  # type: ignore[method-assign]
+        return server
+
+
+class Room:
+    """How much of bodies is held in memory, for both doors together."""
+
+    def __init__(self, limit: int = BODY_LIMIT) -> None:
+        """`limit`: bytes of the largest body."""
+        self.limit = limit
+        self._held: dict[str, int] = {}
+
+    @contextmanager
+    def take(self, user_id: str, length: int | None) -> Iterator[None]:
+        """For a call with a body of `length` bytes, None: not announced. Raises HTTPException."""
+        size = self.limit if length is None else length
+        if size > self.limit:
+            raise web.HTTPRequestEntityTooLarge(self.limit, size)
+        held = self._held.get(user_id, 0)
+        if held + size > BODIES_AT_ONCE * self.limit:
+            raise web.HTTPTooManyRequests
+        self._held[user_id] = held + size
+        try:
+            yield
+        finally:
+            self._held[user_id] -= size
+            if not self._held[user_id]:
+                del self._held[user_id]
 
 
 async def _health(request: web.Request) -> web.Response:
@@ -78,7 +149,8 @@ async def _health(request: web.Request) -> web.Response:
 class _Ingress:
     """The door of members' own tools."""
 
-    def __init__(self, directory: Directory, proxy: Proxy) -> None:
+    def __init__(self, directory: Directory, proxy: Proxy, room: Room) -> None:
+        self.room = room
         self._directory = directory
         self._proxy = proxy
 
@@ -107,16 +179,18 @@ class _Ingress:
 
     async def show(self, request: web.Request) -> web.Response:
         caller = self._caller(request)
-        return _json(listing.shown(self._named(listing.asked(await _body_of(request)), caller)))
+        with self.room.take(caller.user_id, request.content_length):
+            return _json(listing.shown(self._named(listing.asked(await _body_of(request)), caller)))
 
     async def call(self, request: web.Request) -> web.StreamResponse:
         caller = self._caller(request)
-        body = rebuild(ENDPOINTS[request.path], await _body_of(request))
-        route = self._directory.route(body.model, caller)
-        with self._in_use(caller):
-            return await self._proxy.forward(
-                request, caller, route, body, admitted=lambda: self._directory.admits(caller)
-            )
+        with self.room.take(caller.user_id, request.content_length):
+            body = rebuild(ENDPOINTS[request.path], await _body_of(request))
+            route = self._directory.route(body.model, caller)
+            with self._in_use(caller):
+                return await self._proxy.forward(
+                    request, caller, route, body, admitted=lambda: self._directory.admits(caller)
+                )
 
     def _named(self, name: str, caller: Caller) -> Model:
         try:
@@ -137,8 +211,10 @@ class _Ingress:
 class _ForRuntimes(_Ingress):
     """The door of runtimes."""
 
-    def __init__(self, directory: Directory, proxy: Proxy, pool: ipaddress.IPv4Network, in_use: InUse) -> None:
-        super().__init__(directory, proxy)
+    def __init__(
+        self, directory: Directory, proxy: Proxy, room: Room, pool: ipaddress.IPv4Network, in_use: InUse
+    ) -> None:
+        super().__init__(directory, proxy, room)
         self._pool = pool
         self._used = in_use
         self._local: dict[str, bool] = {}  # local address -> in the pool; few, since they are the edge's own
@@ -169,8 +245,6 @@ async def _body_of(request: web.Request) -> bytes:
     """
     if request.headers.get(hdrs.CONTENT_ENCODING, "identity") != "identity":
         raise BadInput("Send the body unpacked, without Content-Encoding.")
-    if (request.content_length or 0) > BODY_LIMIT:
-        raise web.HTTPRequestEntityTooLarge(BODY_LIMIT, request.content_length or 0)
     try:
         if request.content.is_eof():  # all of it is there
             return await request.read()

@@ -91,9 +91,9 @@ def named(name: str, *places: Place) -> Model:
 
 
 @asynccontextmanager
-async def listening(app: web.Application) -> AsyncIterator[str]:
+async def listening(app: web.Application, *, most_per_peer: int = 0) -> AsyncIterator[str]:
     """Run `app` as production does; yields its address."""
-    served = runner(app, shutdown_timeout_s=0.1)
+    served = runner(app, shutdown_timeout_s=0.1, most_per_peer=most_per_peer)
     await served.setup()
     try:
         site = web.TCPSite(served, "127.0.0.1", 0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ipaddress
 import zlib
 from hashlib import sha256
@@ -13,7 +14,7 @@ import orjson
 import pytest
 
 from clawloops.gateway import ingress
-from tests.gateway.gate import KEY, TOKEN, Gateway, open_gateway
+from tests.gateway.gate import KEY, LOOPBACK, TOKEN, Gateway, listening, open_gateway
 from tests.upstream import Upstream
 
 CHAT = "/v1/chat/completions"
@@ -252,3 +253,65 @@ async def test_a_packed_body_is_not_even_unpacked(served: Gateway) -> None:
     async with served.session.post(f"{served.url}/api/show", data=b"not packed at all", headers=broken) as answer:
         assert answer.status == 400
         assert "unpacked" in (await answer.json())["error"]
+
+
+@pytest.mark.attacks
+async def test_one_runtime_cannot_hold_every_connection(served: Gateway) -> None:
+    app = ingress.gateway_app(served.directory, served.proxy, pool=LOOPBACK)
+    async with listening(app, most_per_peer=3) as url:
+        port = int(url.rpartition(":")[2])
+        open_ = [await asyncio.open_connection("127.0.0.1", port) for _ in range(3)]
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        with contextlib.suppress(ConnectionResetError):
+            assert await asyncio.wait_for(reader.read(), 5) == b""
+        writer.close()
+        other, one_more = await asyncio.open_connection("127.0.0.1", port, local_addr=("127.0.0.2", 0))
+        one_more.write(b"GET /v1/models HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert b"401" in await asyncio.wait_for(other.readline(), 5)
+        one_more.close()
+        open_.pop()[1].close()
+        await asyncio.sleep(0.1)
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(f"GET /v1/models HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {TOKEN}\r\n\r\n".encode())
+        assert b"200" in await asyncio.wait_for(reader.readline(), 5)
+        for _, each in (*open_, (reader, writer)):
+            each.close()
+
+
+@pytest.mark.attacks
+async def test_a_header_that_never_ends_is_cut(served: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ingress, "IDLE_S", 0.3)
+    async with listening(ingress.gateway_app(served.directory, served.proxy, pool=LOOPBACK)) as url:
+        reader, writer = await asyncio.open_connection("127.0.0.1", int(url.rpartition(":")[2]))
+        writer.write(b"GET /v1/models HTTP/1.1\r\nHost: x\r\nX-Long: ")
+
+        async def drip() -> None:
+            while True:
+                writer.write(b"a")
+                await asyncio.sleep(0.05)
+
+        dripping = asyncio.create_task(drip())
+        assert await asyncio.wait_for(reader.read(), 5) == b""
+        dripping.cancel()
+
+
+@pytest.mark.attacks
+async def test_what_one_members_calls_hold_in_memory_is_bounded(served: Gateway) -> None:
+    served.serve_model("hang")
+    room = ingress.Room(limit=1000)
+    app = ingress.gateway_app(served.directory, served.proxy, pool=LOOPBACK, room=room)
+    body = orjson.dumps({"model": "hang", "messages": [{"role": "user", "content": "x" * 800}]})
+    async with listening(app) as url, aiohttp.ClientSession(headers={"Authorization": f"Bearer {TOKEN}"}) as session:
+        asking = [asyncio.create_task(session.post(url + CHAT, data=body)) for _ in range(4)]
+        async with asyncio.timeout(5):
+            while len(served.upstream.seen) < 4:
+                await asyncio.sleep(0.01)
+        async with session.post(url + CHAT, data=body) as answer:
+            assert (await _refusal(answer))[0] == 429
+        async with session.post(url + CHAT, data=body * 2) as answer:
+            assert (await _refusal(answer))[0] == 413
+        for each in asking:
+            each.cancel()
+        async with asyncio.timeout(5):
+            while room._held:
+                await asyncio.sleep(0.01)
