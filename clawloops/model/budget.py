@@ -25,6 +25,12 @@ class Measure(StrEnum):
     REQUESTS = "requests"
     GPU_MS = "gpu_ms"  # held at a backend that serves few calls at once
 
+    def share(self, used: int, amount: int) -> str:
+        """So much of an amount: "3 of 10 calls"."""
+        whole = self.in_words(amount)
+        part = self.in_words(used)
+        return f"{part if self is Measure.COST else part.split()[0]} of {whole}"
+
     def in_words(self, amount: int) -> str:
         """An amount in the unit that people use."""
         match self:

@@ -16,7 +16,7 @@ from clawloops.store import events, jobs
 from clawloops.store import volumes as rows
 from tests.runtimes.test_hostile_files import ROOT, entry, whole
 from tests.web.box import Box
-from tests.web.test_browser import Desk, browser, desk
+from tests.web.desk import Desk, browser, desk
 
 __all__ = ["browser", "desk"]
 pytestmark = pytest.mark.browser
