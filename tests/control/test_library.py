@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import secrets
-import subprocess
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -15,8 +12,6 @@ import aiohttp
 import pytest
 from aiohttp import web
 
-from clawloops.bench.peers import free_port
-from clawloops.bench.stage import newest
 from clawloops.control.backends import Backends
 from clawloops.control.connecting import BundledParts
 from clawloops.control.library import Entry, Library
@@ -33,25 +28,11 @@ from clawloops.model.library import PullState
 from clawloops.model.provider import BackendKind
 from clawloops.store.seal import Sealer
 from tests.control.conftest import House
-from tests.e2e import tiny_model
+from tests.ollama import docker_client, gguf, ollama
 from tests.registry import registry
-from tests.standin.fixtures import docker_client
 
-__all__ = ["docker_client", "registry"]
+__all__ = ["docker_client", "gguf", "ollama", "registry"]
 MIB = 1024**2
-
-
-@pytest.fixture(scope="module")
-def ollama(docker_client: Any) -> Iterator[str]:
-    """Address of one of our own image, empty."""
-    image, name, port = newest(docker_client, "clawloops/ollama"), f"ollama-{secrets.token_hex(4)}", free_port()
-    subprocess.run(
-        ["docker", "run", "-d", "--rm", "--name", name, "--network", "host", "-e", "HOME=/tmp", "-e",
-         "OLLAMA_MODELS=/tmp/models", "-e", f"OLLAMA_HOST=127.0.0.1:{port}", image],
-        check=True, capture_output=True,
-    )  # fmt: skip
-    yield f"http://127.0.0.1:{port}"
-    subprocess.run(["docker", "rm", "-f", name], check=True, capture_output=True)
 
 
 class Shop:
@@ -115,12 +96,6 @@ async def shop(house: House, ollama: str, tmp_path: Path) -> AsyncIterator[Shop]
         await made.connect()
         yield made
         await made.end()
-
-
-@pytest.fixture(scope="module")
-def gguf(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = Path(os.environ.get("CLAWLOOPS_TEST_ARTIFACTS", "")) if "CLAWLOOPS_TEST_ARTIFACTS" in os.environ else None
-    return tiny_model.make(folder or tmp_path_factory.mktemp("model")) / "tiny.gguf"
 
 
 async def _pieces(content: bytes, size: int = 100_000) -> AsyncIterator[bytes]:
