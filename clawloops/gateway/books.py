@@ -24,7 +24,7 @@ from clawloops.gateway.reach import Reached
 from clawloops.gateway.route import Caller
 from clawloops.model.budget import Measure
 from clawloops.model.provider import BackendKind, Route
-from clawloops.model.usage import Call, Opened, Progress, Tokens
+from clawloops.model.usage import Call, Opened, Price, Progress, Tokens
 
 _LOOK_EVERY_S = 1.0
 _IMAGE_TOKENS = 1_500  # ESTIMATE: of one image; providers count 85 to 1,600
@@ -67,11 +67,14 @@ class Books:
             self._circles.check(caller.runtime_id, caller.token_hash, body, time.monotonic())
         payer = Payer(caller.user_id, caller.key_id, route.model.id, is_background)
         at, input_ = self._now_ms(), self._density.estimate(route.model.name, body)
-        longest = body.most_output(route.model.max_tokens)
-        least = _use(route, input_, min(1, longest))
-        hold = self._budgets.open(payer, least, least if body.stream else _use(route, input_, longest), now=at)
-        if hold and longest and not body.stream:
-            body = _capped(body, route, hold, input_=input_, longest=longest)
+        price = route.dearest
+        hold = self._budgets.open(payer, now=at)
+        if hold:
+            longest = body.most_output(route.model.max_tokens)
+            least = _use(price, input_, min(1, longest))
+            hold.set_aside(least, least if body.stream else _use(price, input_, longest))
+            if longest and not body.stream:
+                body = _capped(body, route, hold, input_=input_, longest=longest)
         turn = Turn(self, caller, route, body, payer=payer, hold=hold, at=at, input_=input_, admitted=admitted)
         try:
             self._write(turn.opened())
@@ -104,6 +107,11 @@ class Books:
 
 class Turn:
     """One call in the books."""
+
+    __slots__ = (
+        *("caller", "route", "body", "payer", "hold", "admitted", "backend_id", "meter", "reply", "limit", "exhausted"),
+        *("_books", "_id", "_at", "_input", "_reached", "_start", "_first_ms", "_ended"),
+    )
 
     def __init__(
         self,
@@ -148,7 +156,7 @@ class Turn:
             model=self.route.model.name,
             backend_id=self.backend_id,
             input=self._input,
-            cost=_cost(self.route, Tokens(self._input)),
+            cost=self._cost(Tokens(self._input)),
             images=self.body.images,
             is_background=self.payer.is_background,
         )
@@ -231,7 +239,7 @@ class Turn:
         self._books._turns.discard(self)
 
     def _cost(self, tokens: Tokens) -> int:
-        return self._reached.target.price.cost(tokens) if self._reached else _cost(self.route, tokens)
+        return (self._reached.target.price if self._reached else self.route.dearest).cost(tokens)
 
     def _held_ms(self) -> int:
         seat = self._reached.seat if self._reached else None
@@ -265,24 +273,19 @@ class _Density:
         self._known[name] = max(seen, known + self._NEW * (seen - known))
 
 
-def _cost(route: Route, tokens: Tokens) -> int:
-    """µUSD at the dearest of its places."""
-    return max(target.price.cost(tokens) for target in route.targets)
-
-
-def _use(route: Route, input_: int, output: int) -> Use:
-    return Use(input_ + output, _cost(route, Tokens(input_, output)), 1)
+def _use(price: Price, input_: int, output: int) -> Use:
+    return Use(input_ + output, price.cost(Tokens(input_, output)), 1)
 
 
 def _capped(body: Body, route: Route, hold: Hold, *, input_: int, longest: int) -> Body:
     """The call with an answer no longer than what is set aside for it."""
     most = longest
     tokens, cost = hold.room(Measure.TOKENS), hold.room(Measure.COST)
-    dearest = max(target.price.output for target in route.targets)
+    price = route.dearest
     if tokens is not None:
         most = min(most, tokens - input_)
-    if cost is not None and dearest:
-        most = min(most, (cost - _cost(route, Tokens(input_))) * 1_000_000 // dearest)
+    if cost is not None and price.output:
+        most = min(most, (cost - price.cost(Tokens(input_))) * 1_000_000 // price.output)
     if most >= longest:
         return body
     is_ollama = route.targets[0].backend.kind is BackendKind.OLLAMA  # knows no max_completion_tokens

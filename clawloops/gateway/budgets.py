@@ -155,6 +155,9 @@ class Hold:
         self._counts, self._aside = [], []
 
 
+_NONE = Hold(())
+
+
 class Budgets:
     """All budgets. `on_near(budget, user_id)` is told once in a span when four fifths are used."""
 
@@ -200,14 +203,12 @@ class Budgets:
             if call.id not in summed:
                 self.settled(call, payer)
 
-    def open(self, payer: Payer, least: Use, most: Use, *, now: int) -> Hold:
-        """Set aside what a call may need, see `Hold.set_aside`. Raises Exhausted."""
+    def open(self, payer: Payer, *, now: int) -> Hold:
+        """For what a call is to set aside; it counts for nothing before `Hold.set_aside`."""
         counts = self._for(payer)
         for count in counts:
             count.turn_to(now)
-        hold = Hold(counts)
-        hold.set_aside(least, most)
-        return hold
+        return Hold(counts) if counts else _NONE
 
     def settled(self, call: Call, payer: Payer) -> None:
         """Count what a call used. Its hold has ended."""

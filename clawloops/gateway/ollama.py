@@ -7,16 +7,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 import orjson
+from yarl import URL
 
 from clawloops.errors import BackendRefused, BackendUnavailable, BadInput
 from clawloops.gateway import answers
+from clawloops.gateway.resolve import is_out_of_bounds
 from clawloops.model.fit import Shape
 
 _SOON_S = 30
@@ -213,6 +215,9 @@ class Ollama:
 
 async def size_of(session: aiohttp.ClientSession, wanted: Reference) -> int:
     """Bytes that a pull would bring, by its registry's manifest. Raises BackendUnavailable and BackendRefused."""
+    with suppress(ValueError):  # a name, which the session's own resolver vets
+        if is_out_of_bounds(URL(wanted.manifest).host or ""):
+            raise BackendUnavailable("No registry is at this address.")
     kinds = "application/vnd.docker.distribution.manifest.v2+json"
     try:
         async with session.get(

@@ -67,8 +67,12 @@ class Proxy:
         except Circling as error:
             return _for_good(respond(answers.held(str(error)), body.endpoint.dialect))
         try:
-            async with asyncio.timeout(None) as turn.limit:
-                return await self._exchange(request, turn)
+            async with asyncio.timeout(None) as limit:
+                turn.limit = limit
+                try:
+                    return await self._exchange(request, turn)
+                finally:
+                    turn.limit = None
         except Exhausted as error:
             return await _cut(request, turn, error)
         except TimeoutError:

@@ -119,7 +119,6 @@ class Reach:
     async def _round(self, asked: Asked) -> Reached:
         """Each place once, with each of its keys."""
         route = asked.route
-        hidden = self.secrets_of(route)
         failures: list[Unanswered] = []
         unspoken: ClawLoopsError | None = None
         for target in self._awake(route.targets):
@@ -127,7 +126,7 @@ class Reach:
                 key = credential.key if credential else None
                 try:
                     known = ways(target.backend, target.upstream, key, asked.body.endpoint, self._litellm)
-                    return await self._try(asked, target, credential, known=known, hidden=hidden)
+                    return await self._try(asked, target, credential, known=known)
                 except ClawLoopsError as error:  # it cannot be reached in this dialect, whatever the key
                     unspoken = error
                     break
@@ -184,7 +183,6 @@ class Reach:
         credential: Credential | None,
         *,
         known: Sequence[Upstream],
-        hidden: tuple[str, ...],
     ) -> Reached:
         backend = target.backend
         seat: Seat | None = None
@@ -200,7 +198,7 @@ class Reach:
             raw = await _head_of(answer)
         except BROKEN as error:
             _close(answer)
-            why = answers.scrub(_why(error), hidden)
+            why = answers.scrub(_why(error), self.secrets_of(asked.route))
             _log.warning("backend %r broke off: %s", backend.name, why)
             self._failed(backend.id, why)
             refusal = answers.unreachable(backend.name)
@@ -213,6 +211,7 @@ class Reach:
             if reached is None and seat is not None:
                 seat.leave()
         _close(answer)
+        hidden = self.secrets_of(asked.route)
         _log.warning("backend %r answered %d: %s", backend.name, answer.status, answers.said(raw, hidden))
         refusal = answers.of_backend(backend.name, answer.status, raw, hidden, path=asked.body.endpoint.path)
         raise self._verdict(backend.id, credential, answer, refusal)

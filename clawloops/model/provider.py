@@ -98,5 +98,15 @@ class Route:
     targets: tuple[Target, ...]
     users: frozenset[str] | None = None  # ids of those who may use it; None: everybody
 
+    @property
+    def dearest(self) -> Price:
+        """The most that each kind of its tokens may cost."""
+        if len(self.targets) == 1:
+            return self.targets[0].price
+        prices = [target.price for target in self.targets]
+        if all(price is FREE for price in prices):
+            return FREE
+        return Price(*(max(getattr(price, kind) for price in prices) for kind in ("input", "output", "cached")))
+
     def is_open_to(self, user_id: str) -> bool:
         return self.users is None or user_id in self.users

@@ -23,6 +23,8 @@ class Price:
 
     def cost(self, tokens: Tokens) -> int:
         """µUSD, rounded up."""
+        if self is FREE:
+            return 0
         cached = min(tokens.cached, tokens.input)
         exact = (tokens.input - cached) * self.input + cached * self.cached + tokens.output * self.output
         return -(-exact // 1_000_000)

@@ -21,6 +21,7 @@ from clawloops.model.budget import Measure, Scope, Span
 from clawloops.model.usage import Tokens
 from clawloops.store import groups, runtimes
 from tests.control.conftest import House
+from tests.gateway.test_budgets import set_aside
 from tests.store import rows
 
 
@@ -93,11 +94,15 @@ async def test_no_call_is_lost_or_doubled_while_budgets_are_changed(desk: Desk) 
 async def test_a_budget_that_is_changed_keeps_what_is_set_aside(desk: Desk) -> None:
     budget = await desk.budgets.add(Scope.BOX, "", Measure.TOKENS, Span.DAY, 100, is_background=False, by=desk.owner)
     payer = Payer(desk.member.id, "", "m", is_background=False)
-    hold = desk.budgets.gateway.open(payer, Use(tokens=60), Use(tokens=60), now=now_ms())
+    hold = set_aside(desk.budgets.gateway, payer, Use(tokens=60), Use(tokens=60), now=now_ms())
     await desk.budgets.change(budget.id, 120, by=desk.owner)
-    assert desk.budgets.gateway.open(payer, Use(tokens=1), Use(tokens=99), now=now_ms()).room(Measure.TOKENS) == 60
+    assert (
+        set_aside(desk.budgets.gateway, payer, Use(tokens=1), Use(tokens=99), now=now_ms()).room(Measure.TOKENS) == 60
+    )
     hold.end()
-    assert desk.budgets.gateway.open(payer, Use(tokens=1), Use(tokens=99), now=now_ms()).room(Measure.TOKENS) == 60
+    assert (
+        set_aside(desk.budgets.gateway, payer, Use(tokens=1), Use(tokens=99), now=now_ms()).room(Measure.TOKENS) == 60
+    )
 
 
 async def test_four_fifths_are_told_once(desk: Desk) -> None:

@@ -123,13 +123,13 @@ class Line:
         runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=0.1)
         await runner.setup()
         await web.TCPSite(runner, "127.0.0.1", 0).start()
-        self.address = f"127.0.0.1:{runner.addresses[0][1]}"
+        self.address = f"localhost:{runner.addresses[0][1]}"
         yield self
         await runner.cleanup()
 
     async def _pass(self, request: web.Request) -> web.StreamResponse:
         if "/blobs/" in request.path and request.host == self.address:
-            raise web.HTTPTemporaryRedirect(f"http://{self.address.replace('127.0.0.1', 'localhost')}{request.path}")
+            raise web.HTTPTemporaryRedirect(f"http://{self.address.replace('localhost', '127.0.0.1')}{request.path}")
         sent = {name: request.headers[name] for name in ("Accept", "Range") if name in request.headers}
         async with self._session.get(f"http://{self._registry}{request.path}", headers=sent) as found:
             told = ("Content-Type", "Content-Length", "Content-Range")
@@ -250,6 +250,8 @@ async def test_a_pull_is_cancelled_and_one_that_cannot_be_says_why(shop: Shop, r
             PullState.FAILED,
             True,
         ), note
+        with pytest.raises(BadInput, match="No registry is at this address"):
+            await shop.library.would_fit(shop.id, "http://169.254.169.254:80/team/tiny", by=shop.owner)
         with pytest.raises(BadInput, match="There is no model"):
             await shop.library.would_fit(shop.id, f"http://{line.address}/team/none", by=shop.owner)
 

@@ -185,6 +185,13 @@ async def test_a_caller_who_leaves_gives_back_what_was_set_aside(gateway: Gatewa
     assert await _statuses(gateway, 1, "small", max_tokens=5) == {200: 1}
 
 
+def set_aside(budgets: Budgets, payer: Payer, least: Use, most: Use, *, now: int) -> Hold:
+    """As a call does at its admission."""
+    hold = budgets.open(payer, now=now)
+    hold.set_aside(least, most)
+    return hold
+
+
 def _settled(id_: str, amount: int, *, at: int = NOW) -> Call:
     return Call(id_, at, "u", "r", "m", "b", Tokens(amount), 200, 1, 2)
 
@@ -219,11 +226,11 @@ def test_a_span_that_is_over_begins_anew_without_the_calls_from_before() -> None
     budgets = Budgets(on_near=lambda budget, user_id: near.append(user_id))
     budgets.set([_budget(10)], {}, {}, now=NOW)
     payer = Payer("u", "", "m", is_background=False)
-    hold = budgets.open(payer, Use(tokens=4), Use(tokens=9), now=NOW)
+    hold = set_aside(budgets, payer, Use(tokens=4), Use(tokens=9), now=NOW)
     with pytest.raises(Exhausted) as refused:
-        budgets.open(payer, Use(tokens=4), Use(tokens=4), now=NOW)
+        set_aside(budgets, payer, Use(tokens=4), Use(tokens=4), now=NOW)
     assert refused.value.is_passing and refused.value.resets_at == 20_001 * DAY
-    tomorrow = budgets.open(payer, Use(tokens=9), Use(tokens=9), now=NOW + DAY)
+    tomorrow = set_aside(budgets, payer, Use(tokens=9), Use(tokens=9), now=NOW + DAY)
     hold.grow(Use(tokens=500))
     hold.end()
     budgets.settled(_settled("1", 9), payer)
@@ -260,7 +267,7 @@ def test_no_order_of_calls_has_more_set_aside_and_used_than_there_is(
     for number, (slot, least, most) in enumerate(steps):
         if slot not in open_:
             try:
-                hold = budgets.open(payer, Use(tokens=least), Use(tokens=max(least, most)), now=NOW)
+                hold = set_aside(budgets, payer, Use(tokens=least), Use(tokens=max(least, most)), now=NOW)
             except Exhausted:
                 continue
             open_[slot] = hold, hold.room(Measure.TOKENS) or 0
