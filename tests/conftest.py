@@ -23,7 +23,7 @@ def pytest_configure(config: pytest.Config) -> None:
         "attacks: a hostile runtime, browser or neighbour",
         "browser: needs Chromium",
         "litellm: needs LiteLLM's own environment",
-        "vllm: needs a GPU with vLLM",
+        "vllm: a real vLLM, in an environment of its own (tests/run vllm)",
     ):
         config.addinivalue_line("markers", line)
 
