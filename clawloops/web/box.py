@@ -13,7 +13,19 @@ from clawloops.control.rollouts import Progress
 from clawloops.model.rollout import RolloutState
 from clawloops.model.runtime import Phase, Runtime, View
 from clawloops.orchestrator.admission import Box
-from clawloops.web.context import ACCOUNTS, BACKENDS, BOARD, HOST, ROLLOUTS, RUNTIMES, SENT, SESSION, USER, Stranger
+from clawloops.web.context import (
+    ACCOUNTS,
+    BACKENDS,
+    BOARD,
+    BURN,
+    HOST,
+    ROLLOUTS,
+    RUNTIMES,
+    SENT,
+    SESSION,
+    USER,
+    Stranger,
+)
 from clawloops.web.live import stream
 from clawloops.web.pages import render, render_part
 from clawloops.web.states import State, policy_name, size_name, state_of
@@ -52,6 +64,7 @@ class Line:
     policy: str
     size: str
     image: str
+    held: str  # why its background calls are held, or ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,6 +169,7 @@ def _line(app: web.Application, runtime: Runtime) -> Line:
         policy=policy_name(runtime.policy),
         size=size_name(runtime.size),
         image=runtime.pin or runtime.image,
+        held=app[BURN].why(runtime.id),
     )
 
 

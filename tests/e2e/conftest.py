@@ -11,7 +11,10 @@ import pytest
 from tests.e2e.appliance import HTTP, HTTPS, INSTALL_LIMIT_S, Appliance, docker, run
 from tests.e2e.story import Story
 
-ORDER = ("test_main_job", "test_secrets", "test_own_tools", "test_sleep", "test_upkeep", "test_faults", "test_removal")
+ORDER = (
+    *("test_main_job", "test_secrets", "test_own_tools", "test_shop", "test_sleep", "test_upkeep", "test_faults"),
+    "test_removal",
+)
 FIGURES = pytest.StashKey[dict[str, dict[str, float]]]()
 
 

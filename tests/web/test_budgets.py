@@ -85,6 +85,7 @@ async def test_held_background_work_is_shown_and_resumed_with_one_click(box: Box
     for path, who in (("/", theirs), ("/workspace", theirs), (f"/box/workspaces/{runtime.id}", admin)):
         page = await (await box.page(path, who)).text()
         assert "is held, because the same call came 10 times" in page and "Resume background work" in page
+    assert "background work held" in await (await box.page("/box", admin)).text()
     others, _ = await box.signed_in(await box.member("linus"))
     assert (await box.send(f"/box/workspaces/{runtime.id}/resume", others)).status == 403
     assert box.burn.why(runtime.id)
