@@ -70,6 +70,8 @@ def _complete(values: dict[str, Any]) -> dict[str, Any]:
             f"plain HTTP works only for *.localhost, and CLAWLOOPS_BASE is {values['base']!r}; "
             "run ./install.sh --domain NAME, which makes a certificate"
         )
+    if not 1 <= values["models_body_mb"] <= 1024:
+        raise SetupError("CLAWLOOPS_MODELS_BODY_MB must be a number of MiB from 1 to 1024")
     values["database_url"] = values["database_url"] or f"sqlite:///{values['data']}/clawloops.db"
     values["edge"] = values["edge"] or f"clawloops-{values['install_id']}-edge"
     return values
