@@ -215,12 +215,16 @@ class Library:
         return await self._offer(backend, name, by)
 
     async def _offer(self, backend: Backend, name: str, by: User) -> str:
-        public = name.removesuffix(":latest")
+        """Sets its context with that: an Ollama elsewhere may be content with 4,096 tokens, and cut what is longer."""
+        public, api = name.removesuffix(":latest"), self._api(backend)
         try:
-            shape = await self._api(backend).shape(name)
+            shape = await api.shape(name)
+            window = shape.context or min(CONTEXT, shape.most_context or CONTEXT)
+            if not shape.context:
+                await api.set_context(name, window)
+                self._shapes.clear()
         except (BackendUnavailable, BackendRefused) as error:
             raise BadInput(str(error), field="model") from error
-        window = shape.context or CONTEXT
         await self._models.publish(
             public, [Place(backend.id, name)], context_window=window, max_tokens=min(MAX_TOKENS, window // 2), by=by
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -145,8 +146,12 @@ class Line:
 
 
 async def _publish(shop: Shop, registry: str, gguf: Path, name: str) -> None:
-    """Put the tiny model into the registry, with Ollama's own push, and forget it here."""
+    """Put the tiny model into the registry as others are there, without a context of its own, and forget it here."""
     await shop.library.import_file(shop.id, "tiny", _pieces(gguf.read_bytes()), by=shop.owner)
+    digest = hashlib.sha256(gguf.read_bytes()).hexdigest()
+    bare = {"model": "tiny", "files": {"model.gguf": f"sha256:{digest}"}, "stream": False}
+    async with shop.session.post(f"{shop.url}/api/create", json=bare) as answer:
+        assert answer.status == 200, await answer.text()
     full = f"{registry}/{name}"
     for path, body in (("copy", {"source": "tiny", "destination": full}),
                        ("push", {"model": full, "insecure": True, "stream": False})):  # fmt: skip
@@ -231,7 +236,8 @@ async def test_a_pull_tells_how_far_it_is_and_goes_on_over_a_restart(shop: Shop,
         public = f"{line.address}/team/tiny"
         assert (state, note) == (PullState.DONE, f"Members see it as {public}.")
         assert [each.name for each in again.models.names()] == [public]
-        assert await again.entry(f"{public}:latest")
+        entry = await again.entry(f"{public}:latest")
+        assert entry is not None and entry.shape.context == 32_768
         await again.end()
 
 
