@@ -34,7 +34,6 @@ from clawloops.errors import ClawLoopsError, SetupError
 from clawloops.gateway.ingress import MOST_CONNECTIONS, runner
 from clawloops.gateway.proxy import upstream_session
 from clawloops.log import redactor
-from clawloops.model.usage import Call
 from clawloops.modelside import model_side, services
 from clawloops.orchestrator import admission, probe
 from clawloops.orchestrator.admission import Gate
@@ -216,10 +215,6 @@ async def _build(settings: Settings, stack: AsyncExitStack, stopping: asyncio.Ev
     await sessions.load()
     await side.load()
 
-    def settled(call: Call) -> None:
-        if call.runtime_id:
-            orchestrator.activity.settled(call)
-
     def told() -> None:
         """The command line has changed something."""
         orchestrator.look()
@@ -228,7 +223,8 @@ async def _build(settings: Settings, stack: AsyncExitStack, stopping: asyncio.Ev
     for_members, for_runtimes = side.doors(
         settings,
         background,
-        settled=settled,
+        settled=orchestrator.activity.settled,
+        refused=orchestrator.activity.refused,
         in_use=orchestrator.activity.call,
         is_attended=orchestrator.activity.is_attended,
     )

@@ -71,19 +71,18 @@ class ModelSide:
         background: Background,
         *,
         settled: Callable[[Call], None],
+        refused: Callable[[str], None],
         in_use: InUse,
         is_attended: Callable[[str], bool],
     ) -> tuple[web.Application, web.Application]:
-        """What members' own tools reach, and what runtimes reach.
-
-        `settled` is told of each call written down; `is_attended(runtime_id)`: whether a person is at it.
-        """
+        """What members' own tools reach, and what runtimes reach. For the rest see `Books`."""
         books = Books(
             self.journal.append,
             self.budgets.gateway,
             self.burn.circles,
             is_attended=is_attended,
             settled=settled,
+            refused=refused,
             now_ms=now_ms,
         )
         background.keep(books.run())

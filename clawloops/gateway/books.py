@@ -17,7 +17,7 @@ from aiohttp import web
 from clawloops.errors import Unavailable
 from clawloops.gateway.body import Body
 from clawloops.gateway.budgets import Budgets, Exhausted, Hold, Payer, Use
-from clawloops.gateway.circles import Circles
+from clawloops.gateway.circles import Circles, Circling
 from clawloops.gateway.journal import Record
 from clawloops.gateway.meter import Meter
 from clawloops.gateway.reach import Reached
@@ -43,16 +43,19 @@ class Books:
         is_attended: Callable[[str], bool],
         settled: Callable[[Call], None],
         now_ms: Callable[[], int],
+        refused: Callable[[str], None] = lambda runtime_id: None,
     ) -> None:
         """`write` must not return before the record is safe; `settled` is told of each settled call after that.
 
-        `is_attended(runtime_id)`: whether a person is at it.
+        `is_attended(runtime_id)`: whether a person is at it. `refused` is told the runtime (or "")
+        whose call was not let through.
         """
         self._write = write
         self._budgets = budgets
         self._circles = circles
         self._is_attended = is_attended
         self._settled = settled
+        self._refused = refused
         self._now_ms = now_ms
         self._density = _Density()
         self._turns: set[Turn] = set()
@@ -63,18 +66,16 @@ class Books:
         `admitted`: whether the caller still is.
         """
         is_background = bool(caller.runtime_id) and not self._is_attended(caller.runtime_id)
-        if is_background:
-            self._circles.check(caller.runtime_id, caller.token_hash, body, time.monotonic())
         payer = Payer(caller.user_id, caller.key_id, route.model.id, is_background)
         at, input_ = self._now_ms(), self._density.estimate(route.model.name, body)
-        price = route.dearest
         hold = self._budgets.open(payer, now=at)
-        if hold:
-            longest = body.most_output(route.model.max_tokens)
-            least = _use(price, input_, min(1, longest))
-            hold.set_aside(least, least if body.stream else _use(price, input_, longest))
-            if longest and not body.stream:
-                body = _capped(body, route, hold, input_=input_, longest=longest)
+        try:
+            if is_background:
+                self._circles.check(caller.runtime_id, caller.token_hash, body, time.monotonic())
+            body = _set_aside(hold, route, body, input_)
+        except (Circling, Exhausted):
+            self._refused(caller.runtime_id)
+            raise
         turn = Turn(self, caller, route, body, payer=payer, hold=hold, at=at, input_=input_, admitted=admitted)
         try:
             self._write(turn.opened())
@@ -275,6 +276,16 @@ class _Density:
 
 def _use(price: Price, input_: int, output: int) -> Use:
     return Use(input_ + output, price.cost(Tokens(input_, output)), 1)
+
+
+def _set_aside(hold: Hold, route: Route, body: Body, input_: int) -> Body:
+    """Set aside what the call may need; a whole answer is asked for no longer than that. Raises Exhausted."""
+    if not hold:
+        return body
+    price, longest = route.dearest, body.most_output(route.model.max_tokens)
+    least = _use(price, input_, min(1, longest))
+    hold.set_aside(least, least if body.stream else _use(price, input_, longest))
+    return _capped(body, route, hold, input_=input_, longest=longest) if longest and not body.stream else body
 
 
 def _capped(body: Body, route: Route, hold: Hold, *, input_: int, longest: int) -> Body:

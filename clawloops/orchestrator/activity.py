@@ -20,6 +20,7 @@ class Activity:
         self._last: dict[str, tuple[int, str]] = {}
         self._people: dict[str, int] = {}
         self._calls: dict[str, int] = {}
+        self._tended: dict[str, int] = {}
         self._settled: dict[str, tuple[int, bool]] = {}  # runtime -> when, and whether its model is to blame
 
     def touch(self, runtime_id: str, what: str) -> None:
@@ -32,8 +33,19 @@ class Activity:
         self._people[runtime_id] = steady_ms()
 
     def is_attended(self, runtime_id: str) -> bool:
-        """Whether a person waits for what it does: one used it less than `ATTENDED_MS` ago."""
-        return steady_ms() - self._people.get(runtime_id, -ATTENDED_MS) < ATTENDED_MS
+        """Whether a person waits for what it does: one used it less than `ATTENDED_MS` ago, or we ask it something."""
+        return runtime_id in self._tended or steady_ms() - self._people.get(runtime_id, -ATTENDED_MS) < ATTENDED_MS
+
+    @contextmanager
+    def tending(self, runtime_id: str) -> Iterator[None]:
+        """Whatever it does meanwhile was asked for by the control plane: it counts as attended."""
+        self._tended[runtime_id] = self._tended.get(runtime_id, 0) + 1
+        try:
+            yield
+        finally:
+            self._tended[runtime_id] -= 1
+            if not self._tended[runtime_id]:
+                del self._tended[runtime_id]
 
     @contextmanager
     def call(self, runtime_id: str) -> Iterator[None]:
@@ -50,11 +62,22 @@ class Activity:
         return self._calls.get(runtime_id, 0)
 
     def settled(self, call: Call) -> None:
-        """A model call has ended, as the gateway has it in its books."""
+        """A model call has ended, as the gateway has it in its books. One of a member's own tool is nobody's here."""
+        if not call.runtime_id:
+            return
         silent = call.status == 499 and call.first_ms is None and call.total_ms >= LONG_SILENCE_MS
         # The gateway's 429 and 5xx mean the backend and its set-up; any other refusal means what the runtime has sent.
         blame = silent or call.status == 429 or call.status >= 500
         self._settled[call.runtime_id] = (steady_ms(), blame)
+
+    def refused(self, runtime_id: str) -> None:
+        """A model call was not let through: its budget is used up, or it is held. That says nothing of the runtime.
+
+        `runtime_id`: "" for that of a member's own tool.
+        """
+        if not runtime_id:
+            return
+        self._settled[runtime_id] = (steady_ms(), True)
 
     def model_to_blame(self, runtime_id: str, *, since: int) -> bool:
         """Whether a runtime's last model call since then (steady ms) failed by the model's fault, not the runtime's."""

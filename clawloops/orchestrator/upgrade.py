@@ -171,7 +171,9 @@ async def _try(hands: Hands, control: Control, job: Job, desired: Runtime, trial
             return await _turn_back(hands, job, f"OpenClaw was not ready after {trial.limit_ms // 1000} seconds")
         return min(REST_S, left / 1000 + 0.1)
     began = steady_ms()
-    match await _answer(control, trial.address):
+    with trial.activity.tending(desired.id):
+        answer = await _answer(control, trial.address)
+    match answer:
         case Completed(took_ms):
             proof = f"the first answer came after {took_ms / 1000:.1f} seconds"
         case NoModel():
