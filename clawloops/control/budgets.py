@@ -96,8 +96,8 @@ class Budgets:
         _check(amount)
         if not await budgets.set_amount(self._db, budget_id, amount):
             raise NotFound("This budget was removed already. Reload the page.")
-        changed = next(each for each in await budgets.all(self._db) if each.id == budget_id)
-        await self._audit.record(by.id, "budget changed", budget_id, _words(changed))
+        changed = [each for each in await budgets.all(self._db) if each.id == budget_id]
+        await self._audit.record(by.id, "budget changed", budget_id, *map(_words, changed))
         await self.load()
 
     async def remove(self, budget_id: str, *, by: User) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import logging
-import os
 import struct
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from dataclasses import dataclass, replace
@@ -16,9 +15,10 @@ import aiohttp
 
 from clawloops.control.audit import Audit
 from clawloops.control.backends import Backends
-from clawloops.control.connecting import MAX_TOKENS, WINDOW, BundledParts
+from clawloops.control.connecting import MAX_TOKENS, BundledParts
 from clawloops.control.models import Models
 from clawloops.control.pulls import Progress, Pulls, quietly
+from clawloops.control.stock import CONTEXT, Entry, Stock, is_same
 from clawloops.control.uploads import received
 from clawloops.errors import (
     BackendRefused,
@@ -29,32 +29,20 @@ from clawloops.errors import (
     NotFound,
     Unavailable,
 )
-from clawloops.gateway.ollama import Loaded, Ollama, Pulled, Reference, reference, size_of
+from clawloops.gateway.ollama import Reference, reference, size_of
 from clawloops.model.account import User
-from clawloops.model.fit import Fit, Shape, fit
+from clawloops.model.fit import fit
 from clawloops.model.library import Pull
 from clawloops.model.provider import Backend, BackendKind, Grants, Place
 from clawloops.store import users
 from clawloops.store.db import Database
 
-CONTEXT = WINDOW[BackendKind.OLLAMA]
 CONTEXTS = range(2048, 1_048_577)
 MOST_FILE = 512 * 1024**3  # bytes of a GGUF file
+_FILE = "import.gguf"
 PATIENCE_S = 3.0  # a load that takes longer goes on by itself
 _GGUF = struct.Struct("<4sIQQ")  # magic, version, tensors, key-value pairs (ggml's docs/gguf.md)
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """A model that is there."""
-
-    pulled: Pulled
-    shape: Shape
-    fit: Fit
-    loaded: Loaded | None
-    names: tuple[str, ...]  # public ones that lead to it
-    users: tuple[str, ...]  # ids of the members whose calls it answers now
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,39 +75,27 @@ class Library:
         self._backends = backends
         self._models = models
         self._audit = audit
-        self._bundled = bundled
         self._data = data
         self._keep = keep
-        self._pulls = Pulls(db, backends, self._api, arrived=self._arrived, keep=keep)
-        self._shapes: dict[tuple[str, str, int], Shape] = {}  # backend, model, its size
+        self._stock = Stock(session, backends, models, bundled=bundled)
+        self._pulls = Pulls(db, backends, self._stock.api, arrived=self._arrived, keep=keep)
         self._notes: dict[str, dict[str, str]] = {}  # backend id -> model -> note
         self._importing = asyncio.Lock()
 
     async def resume(self) -> None:
         """Go on with the pulls that a restart interrupted: Ollama has kept what had come."""
+        await asyncio.to_thread((self._data / _FILE).unlink, missing_ok=True)  # of an import that was interrupted
         await self._pulls.resume()
 
     async def shelf(self, backend_id: str, *, by: User) -> Shelf:
         """Raises NotFound where there is no such Ollama."""
         backend = await self._ollama(backend_id, by)
-        capacity, is_own_memory = self._capacity(backend)
-        progress = await self._pulls.of(backend_id)
-        entries, trouble = [], ""
-        try:
-            async with asyncio.timeout(10):
-                api = self._api(backend)
-                pulled, loaded = await api.pulled(), {each.name: each for each in await api.loaded()}
-                for each in sorted(pulled, key=lambda one: one.name):
-                    shape = await self._shape(backend, api, each)
-                    entries.append(self._entry(backend, each, shape, loaded, capacity))
-        except (BackendUnavailable, BackendRefused) as error:
-            trouble = str(error)
-        except TimeoutError:
-            trouble = "Ollama does not answer in time."
+        entries, trouble = await self._stock.look(backend)
+        capacity, is_own_memory = self._stock.capacity(backend)
         return Shelf(
             backend=backend,
-            entries=tuple(entries),
-            progress=progress,
+            entries=entries,
+            progress=await self._pulls.of(backend_id),
             capacity=capacity,
             is_own_memory=is_own_memory,
             trouble=trouble,
@@ -132,12 +108,12 @@ class Library:
         wanted = reference(model)
         try:
             weights = await size_of(self._session, wanted)
-            loaded = {each.name: each.bytes for each in await self._api(backend).loaded()}
+            loaded = {each.name: each.bytes for each in await self._stock.api(backend).loaded()}
         except (BackendUnavailable, BackendRefused) as error:
             raise BadInput(str(error), field="model") from error
         said = f"{wanted.name} is {weights / 1024**3:.1f} GiB to pull."
         # ESTIMATE: a cache of an eighth of the weights, as models of 4 bits have with 32,768 tokens.
-        found = fit(wanted.name, weights, weights // 8, self._capacity(backend)[0], loaded)
+        found = fit(wanted.name, weights, weights // 8, self._stock.capacity(backend)[0], loaded)
         return (
             f"{said} {found.text or 'Say how much memory the GPU has, on the Models page, to learn whether it fits.'}"
         )
@@ -165,16 +141,16 @@ class Library:
     async def unload(self, backend_id: str, name: str, *, by: User) -> None:
         """Out of memory, once its calls are through. Raises NotFound, BadInput."""
         backend = await self._ollama(backend_id, by)
-        await self._told(self._api(backend).unload(name), "model")
+        await self._told(self._stock.api(backend).unload(name), "model")
         self._note(backend.id, name, "")
 
     async def remove(self, backend_id: str, name: str, *, by: User) -> None:
         """From its disk. Raises NotFound, BadInput, Conflict while a name leads to it."""
         backend = await self._ollama(backend_id, by)
-        names = self._names(backend, name)
+        names = self._stock.names(backend, name)
         if names:
             raise Conflict(f"The name {' and '.join(names)} leads to it. Change or remove that first, under Models.")
-        await self._told(self._api(backend).remove(name), "model")
+        await self._told(self._stock.api(backend).remove(name), "model")
         await self._audit.record(by.id, "model removed", backend.name, name)
 
     async def set_context(self, backend_id: str, name: str, tokens: int, *, by: User) -> None:
@@ -182,13 +158,20 @@ class Library:
         backend = await self._ollama(backend_id, by)
         if tokens not in CONTEXTS:
             raise BadInput("A context has 2,048 to 1,048,576 tokens; OpenClaw needs 32,768 or more.", field="context")
-        await self._told(self._api(backend).set_context(name, tokens), "context")
+        await self._told(self._set_context(backend, name, tokens), "context")
         for model in self._models.names():
-            if any(each == Place(backend.id, each.upstream) and _same(each.upstream, name) for each in model.places):
+            if any(each.backend_id == backend.id and is_same(each.upstream, name) for each in model.places):
                 granted = (await self._models.grants()).get(model.id, Grants())
                 changed = replace(model, context_window=tokens, max_tokens=min(model.max_tokens, tokens // 2))
                 await self._models.change(changed, granted, by=by)
         await self._audit.record(by.id, "context of a model", backend.name, f"{name}: {tokens}")
+
+    async def _set_context(self, backend: Backend, name: str, tokens: int) -> None:
+        api = self._stock.api(backend)
+        most = (await api.shape(name)).most_context
+        if most and tokens > most:  # Ollama would take it, and then less
+            raise BadInput(f"{name} was made for {most:,} tokens at most.", field="context")
+        await api.set_context(name, tokens)
 
     async def import_file(self, backend_id: str, name: str, chunks: AsyncIterator[bytes], *, by: User) -> None:
         """Make a model of a GGUF file that arrives in pieces. Raises NotFound, and BadInput with the field."""
@@ -197,11 +180,10 @@ class Library:
         if self._importing.locked():
             raise Conflict("Another file is on its way already. Wait until it is here.")
         async with self._importing:
-            path, file = self._data / "import.gguf", _Gguf()
-            path.unlink(missing_ok=True)  # of a process that was ended
+            path, file = self._data / _FILE, _Gguf()
             try:
                 await received(path, chunks, most=MOST_FILE, look=file.look)
-                made = self._api(backend).import_file(wanted, path, file.digest.hexdigest(), context=CONTEXT)
+                made = self._stock.api(backend).import_file(wanted, path, file.digest.hexdigest())
                 await self._told(made, "file")
             except OSError as error:
                 raise Unavailable(f"The file could not be stored ({error.strerror}). Free some space first.") from error
@@ -216,13 +198,13 @@ class Library:
 
     async def _offer(self, backend: Backend, name: str, by: User) -> str:
         """Sets its context with that: an Ollama elsewhere may be content with 4,096 tokens, and cut what is longer."""
-        public, api = name.removesuffix(":latest"), self._api(backend)
+        public, api = name.removesuffix(":latest"), self._stock.api(backend)
         try:
             shape = await api.shape(name)
-            window = shape.context or min(CONTEXT, shape.most_context or CONTEXT)
-            if not shape.context:
+            window = min(shape.context or CONTEXT, shape.most_context or CONTEXTS.stop)
+            if shape.context != window:
                 await api.set_context(name, window)
-                self._shapes.clear()
+                self._stock.forget()
         except (BackendUnavailable, BackendRefused) as error:
             raise BadInput(str(error), field="model") from error
         await self._models.publish(
@@ -232,51 +214,24 @@ class Library:
 
     async def _arrived(self, backend: Backend, wanted: Reference, pull: Pull) -> str:
         """It is there now: give it its name. Returns what an admin is to know."""
-        self._shapes.clear()
-        actor = await users.get(self._db, pull.actor)
-        if not pull.is_offered or actor is None or not actor.role.administers:
-            return ""
+        self._stock.forget()
         name = wanted.name if ":" in wanted.name.rpartition("/")[2] else f"{wanted.name}:latest"
         try:
+            if names := self._stock.names(backend, name):  # it was there before, with a context that the pull took away
+                model = next(each for each in self._models.names() if each.name == names[0])
+                await self._set_context(backend, name, model.context_window)
+                return f"Members see it as {' and '.join(names)}, as before."
+            actor = await users.get(self._db, pull.actor)
+            if not pull.is_offered or actor is None or not actor.role.administers:
+                return ""
             return f"Members see it as {await self._offer(backend, name, actor)}."
-        except BadInput as error:
-            return f"It is there, and has no name for members: {error}"
-
-    async def _shape(self, backend: Backend, api: Ollama, pulled: Pulled) -> Shape:
-        """Asked once, for a model does not change but by `set_context` or another pull."""
-        key = (backend.id, pulled.name, pulled.bytes)
-        if key not in self._shapes:
-            if len(self._shapes) > 1000:
-                self._shapes.clear()
-            self._shapes[key] = await api.shape(pulled.name)
-        return self._shapes[key]
-
-    def _entry(
-        self, backend: Backend, pulled: Pulled, shape: Shape, loaded: Mapping[str, Loaded], capacity: int
-    ) -> Entry:
-        names = self._names(backend, pulled.name)
-        asked = [each for each in self._backends.standings_of(backend.id) if not each.place and each.model in names]
-        cache = shape.cache_bytes * (shape.context or CONTEXT)
-        return Entry(
-            pulled=pulled,
-            shape=shape,
-            fit=fit(pulled.name, pulled.bytes, cache, capacity, {each.name: each.bytes for each in loaded.values()}),
-            loaded=loaded.get(pulled.name),
-            names=names,
-            users=tuple(dict.fromkeys(each.user_id for each in asked)),
-        )
-
-    def _names(self, backend: Backend, name: str) -> tuple[str, ...]:
-        return tuple(
-            model.name
-            for model in self._models.names()
-            if any(each.backend_id == backend.id and _same(each.upstream, name) for each in model.places)
-        )
+        except (BadInput, BackendRefused, BackendUnavailable) as error:
+            return f"It is there, but: {error}"
 
     async def _load(self, backend: Backend, name: str) -> None:
         self._note(backend.id, name, "It is being loaded.")
         try:
-            await self._api(backend).load(name)
+            await self._stock.api(backend).load(name)
         except (BackendUnavailable, BackendRefused) as error:
             self._note(backend.id, name, f"It was not loaded: {error}")
         else:
@@ -287,17 +242,6 @@ class Library:
         notes.pop(name, None)
         if text:
             notes[name] = text
-
-    def _capacity(self, backend: Backend) -> tuple[int, bool]:
-        """Bytes, and whether they are this box's memory."""
-        if backend.memory_mb:
-            return backend.memory_mb * 1024**2, False
-        if backend.url.rstrip("/") != self._bundled.ollama_url.rstrip("/"):
-            return 0, False
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"), True
-
-    def _api(self, backend: Backend) -> Ollama:
-        return Ollama(self._session, backend.url, self._models.key_of(backend.id))
 
     async def _ollama(self, backend_id: str, by: User) -> Backend:
         _admin(by)
@@ -311,7 +255,7 @@ class Library:
             await asked
         except (BackendUnavailable, BackendRefused) as error:
             raise BadInput(str(error), field=field) from error
-        self._shapes.clear()
+        self._stock.forget()
 
 
 class _Gguf:
@@ -335,11 +279,6 @@ def _begins_gguf(chunk: bytes) -> bool:
         return False
     magic, version, tensors, pairs = _GGUF.unpack_from(chunk)
     return bool(magic == b"GGUF" and 2 <= version <= 3 and 0 < tensors < 2**32 and 0 < pairs < 2**32)
-
-
-def _same(upstream: str, name: str) -> bool:
-    """Whether a place means this model: without a tag it is the latest one."""
-    return (upstream if ":" in upstream.rpartition("/")[2] else f"{upstream}:latest") == name
 
 
 def _admin(user: User) -> None:

@@ -49,6 +49,7 @@ class Models:
         self._audit = audit
         self._prices = prices
         self._wake_all = wake_all
+        self._keys: dict[str, list[Credential]] = {}  # by backend id
 
     async def load(self) -> None:
         """Open every key in memory and tell the gateway which names lead where, for whom. Raises SealBroken."""
@@ -62,6 +63,7 @@ class Models:
             credential = Credential(kept.id, self._open(kept, known[kept.backend_id]), users)
             keys.setdefault(kept.backend_id, []).append(credential)
         granted = await models.grants(self._db)
+        self._keys = keys
         self._directory.set_routes(
             [
                 Route(
@@ -92,8 +94,10 @@ class Models:
         await self.load()
 
     def prices_of(self, model: Model) -> list[tuple[Backend, str, Listed]]:
-        """What it costs at each of its places."""
-        route = next(each for each in self._directory.routes() if each.model.id == model.id)
+        """What it costs at each of its places. Raises NotFound."""
+        route = next((each for each in self._directory.routes() if each.model.id == model.id), None)
+        if route is None:
+            raise NotFound("There is no such model (any more). Reload the page.")
         return [(each.backend, each.upstream, self._prices.of(each.backend, each.upstream)) for each in route.targets]
 
     async def follow_prices(self) -> None:
@@ -124,10 +128,9 @@ class Models:
         return [route.model for route in self._directory.routes_for(user.id)]
 
     def key_of(self, backend_id: str) -> str | None:
-        """One of its keys; None where it has none, or serves no name."""
-        mine = (target for target in self._targets() if target.backend.id == backend_id)
-        keys = (credential.key for target in mine for credential in target.credentials)
-        return next(keys, None)
+        """One of its keys, everybody's where there is one; None where it has none."""
+        keys = sorted(self._keys.get(backend_id, ()), key=lambda each: each.users is not None)
+        return keys[0].key if keys else None
 
     async def grants(self) -> dict[str, Grants]:
         """By model id, of those that are not open to everybody."""

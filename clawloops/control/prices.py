@@ -70,10 +70,13 @@ class Prices:
 
         Raises BackendUnavailable.
         """
-        before = {(backend.id, upstream): self.of(backend, upstream) for backend, upstream in used}
         self._table = await pricing.price_table(self._session, self._bundled.litellm_url)
-        now = {(backend.id, upstream): self.of(backend, upstream) for backend, upstream in used}
-        changed = {Place(*key): listed for key, listed in now.items() if listed != before[key]}
+        now = {Place(backend.id, upstream): self.of(backend, upstream) for backend, upstream in used}
+        changed = {
+            place: listed
+            for place, listed in now.items()
+            if listed != self._kept.get(place) and (listed.price != FREE or place in self._kept)
+        }
         if changed:
             try:
                 await prices.put(self._db, changed)

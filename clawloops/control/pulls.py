@@ -11,7 +11,7 @@ from typing import Any
 
 from clawloops.clock import now_ms
 from clawloops.control.backends import Backends
-from clawloops.errors import BackendRefused, BackendUnavailable, BadInput, ClawLoopsError, Conflict, NotFound
+from clawloops.errors import BackendUnavailable, BadInput, ClawLoopsError, Conflict
 from clawloops.gateway.ollama import Ollama, Reference, Step, reference
 from clawloops.model.account import User
 from clawloops.model.library import Pull, PullState
@@ -52,6 +52,7 @@ class Pulls:
         self._arrived = arrived
         self._keep = keep
         self._running: dict[str, asyncio.Task[None]] = {}
+        self._beginning = asyncio.Lock()
         self._steps: dict[str, dict[str, Step]] = {}  # pull id -> layer -> the latest of it
 
     async def resume(self) -> None:
@@ -66,21 +67,24 @@ class Pulls:
     async def begin(self, backend: Backend, wanted: Reference, *, is_offered: bool, by: User) -> Pull:
         """Raises Conflict when it is being pulled already, BadInput when too many are."""
         name = f"http://{wanted.name}" if wanted.is_insecure else wanted.name
-        under_way = [each for each in await pulls.running(self._db) if each.backend_id == backend.id]
-        if any(each.model == name for each in under_way):
-            raise Conflict(f"{name} is being pulled already.")
-        if len(under_way) >= MOST_AT_ONCE:
-            raise BadInput(f"{MOST_AT_ONCE} models are being pulled already. Wait for one of them.", field="model")
-        pull = Pull("q" + secrets.token_hex(8), backend.id, name, is_offered, PullState.RUNNING, "", by.id, now_ms(), 0)
-        await pulls.add(self._db, pull)
+        async with self._beginning:
+            under_way = [each for each in await pulls.running(self._db) if each.backend_id == backend.id]
+            if any(each.model == name for each in under_way):
+                raise Conflict(f"{name} is being pulled already.")
+            if len(under_way) >= MOST_AT_ONCE:
+                raise BadInput(f"{MOST_AT_ONCE} models are being pulled already. Wait for one of them.", field="model")
+            pull = Pull(
+                "q" + secrets.token_hex(8), backend.id, name, is_offered, PullState.RUNNING, "", by.id, now_ms(), 0
+            )
+            await pulls.add(self._db, pull)
         self._start(pull)
         return pull
 
     async def cancel(self, pull_id: str) -> None:
         """Nothing happens to one that has ended."""
+        await pulls.end(self._db, pull_id, PullState.CANCELLED, "", now_ms())
         if task := self._running.get(pull_id):
             task.cancel()
-        await pulls.end(self._db, pull_id, PullState.CANCELLED, "", now_ms())
 
     def _start(self, pull: Pull) -> None:
         self._steps[pull.id] = {}
@@ -88,14 +92,18 @@ class Pulls:
         self._keep(quietly(task))
 
     async def _follow(self, pull: Pull) -> None:
-        """Until it is there, or cannot be."""
+        """Until it is there, or cannot be, and that is written down."""
         try:
-            note = await self._whole(pull)
-            await pulls.end(self._db, pull.id, PullState.DONE, note, now_ms())
-        except (BackendRefused, BackendUnavailable, NotFound) as error:
-            await pulls.end(self._db, pull.id, PullState.FAILED, str(error), now_ms())
-        except ClawLoopsError as error:  # the store: its row still says that it runs, and a restart goes on with it
-            log.error("a pull of %s stopped: %s", pull.model, error)
+            try:
+                state, note = PullState.DONE, await self._whole(pull)
+            except ClawLoopsError as error:
+                state, note = PullState.FAILED, str(error)
+            for pause in (*TRIES_S, 0.0):
+                try:
+                    return await pulls.end(self._db, pull.id, state, note, now_ms())
+                except ClawLoopsError as error:  # its disk may be full of what was pulled
+                    log.error("that the pull of %s is %s is not written down: %s", pull.model, state, error)
+                    await asyncio.sleep(pause)
         finally:
             self._steps.pop(pull.id, None)
             self._running.pop(pull.id, None)

@@ -31,6 +31,7 @@ _NAME = re.compile(
     re.ASCII,
 )
 _REGISTRY = "registry.ollama.ai"
+_HOPS = 4  # from registry to registry, for a manifest
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,16 +166,13 @@ class Ollama:
             "POST", "/api/create", {"model": name, "from": name, "parameters": {"num_ctx": tokens}, "stream": False}
         )
 
-    async def import_file(self, name: str, path: Path, sha256: str, *, context: int) -> None:
+    async def import_file(self, name: str, path: Path, sha256: str) -> None:
         """Make a model of a GGUF file. Raises BackendRefused when Ollama cannot read it."""
         limit = aiohttp.ClientTimeout(total=None, sock_connect=10, sock_read=600)
         with path.open("rb") as file:
             async with self._ask("POST", f"/api/blobs/sha256:{sha256}", file, limit):
                 pass
-        body = {
-            "model": name, "files": {"model.gguf": f"sha256:{sha256}"}, "parameters": {"num_ctx": context},
-            "stream": False,
-        }  # fmt: skip
+        body = {"model": name, "files": {"model.gguf": f"sha256:{sha256}"}, "stream": False}
         await self._json("POST", "/api/create", body, limit)
 
     async def _json(
@@ -215,18 +213,22 @@ class Ollama:
 
 async def size_of(session: aiohttp.ClientSession, wanted: Reference) -> int:
     """Bytes that a pull would bring, by its registry's manifest. Raises BackendUnavailable and BackendRefused."""
-    with suppress(ValueError):  # a name, which the session's own resolver vets
-        if is_out_of_bounds(URL(wanted.manifest).host or ""):
-            raise BackendUnavailable("No registry is at this address.")
     kinds = "application/vnd.docker.distribution.manifest.v2+json"
+    address = URL(wanted.manifest)
     try:
-        async with session.get(
-            wanted.manifest,
-            headers={"Accept": kinds, "Accept-Encoding": "identity"},
-            timeout=aiohttp.ClientTimeout(total=_SOON_S),
-        ) as answer:
-            raw = await _head(answer)
-    except (aiohttp.ClientError, TimeoutError, OSError) as error:
+        for _ in range(_HOPS):
+            _vet(address)
+            async with session.get(
+                address,
+                headers={"Accept": kinds, "Accept-Encoding": "identity"},
+                timeout=aiohttp.ClientTimeout(total=_SOON_S),
+                allow_redirects=False,
+            ) as answer:
+                raw, onward = await _head(answer), answer.headers.get("Location", "")
+            if answer.status not in (301, 302, 303, 307, 308) or not onward:
+                break
+            address = address.join(URL(onward))
+    except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
         raise BackendUnavailable(f"The registry does not answer: {error or type(error).__name__}") from error
     if answer.status == 404:
         raise BackendRefused(f"There is no model {wanted.name!r} in its registry.", status=404)
@@ -237,6 +239,13 @@ async def size_of(session: aiohttp.ClientSession, wanted: Reference) -> int:
     if answer.status != 200 or not layers:
         raise BackendUnavailable(f"The registry does not tell its size (HTTP {answer.status}).")
     return sum(_int(each.get("size")) for each in layers)
+
+
+def _vet(address: URL) -> None:
+    """Raises BackendUnavailable for an address that no registry has. A name is vetted by the session's own resolver."""
+    with suppress(ValueError):
+        if is_out_of_bounds(address.host or ""):
+            raise BackendUnavailable("No registry is at this address.")
 
 
 async def _head(answer: aiohttp.ClientResponse) -> bytes:

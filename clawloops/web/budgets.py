@@ -51,6 +51,7 @@ async def show(request: web.Request) -> web.Response:
             ),
         )
         for each in budgets
+        if _value(each.scope, each.subject) in whom  # it was removed this very moment
     ]
     return render(
         request,

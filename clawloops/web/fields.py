@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import re
+
 from clawloops.errors import BadInput
+
+_AMOUNT = re.compile(r"(\d{1,15}|\d{1,3}(?:,\d{3}){1,4})(?:\.(\d{1,9}))?", re.ASCII)
 
 
 def number(text: str, field: str, *, digits: int, refusal: str) -> int:
@@ -15,12 +19,13 @@ def number(text: str, field: str, *, digits: int, refusal: str) -> int:
 def decimal(text: str, field: str, *, scale: int, refusal: str) -> int:
     """An amount as people write it ("1,000" or "12.50"), times `scale`. Raises BadInput for what is no amount above 0.
 
-    What is smaller than one in the scale is cut off.
+    A comma stands before three digits and nowhere else, for elsewhere it means a point. What is smaller than one in the
+    scale is cut off.
     """
-    whole, dot, part = text.strip().replace(",", "").partition(".")
-    if not whole.isdecimal() or len(whole) > 15 or (dot and not part.isdecimal()) or len(part) > 9:
+    found = _AMOUNT.fullmatch(text.strip())
+    if found is None:
         raise BadInput(refusal, field=field)
-    amount = int(whole) * scale + int((part or "0").ljust(9, "0")) * scale // 10**9
+    amount = int(found[1].replace(",", "")) * scale + int((found[2] or "0").ljust(9, "0")) * scale // 10**9
     if amount < 1:
         raise BadInput(refusal, field=field)
     return amount

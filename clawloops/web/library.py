@@ -7,7 +7,7 @@ from typing import Any
 
 from aiohttp import BodyPartReader, web
 
-from clawloops.errors import BadInput
+from clawloops.errors import BadInput, NotFound
 from clawloops.web.context import ACCOUNTS, LIBRARY, PARTS, SENT, SESSION, USER
 from clawloops.web.fields import number
 from clawloops.web.live import stream
@@ -22,6 +22,11 @@ async def show(request: web.Request, *, said: str = "") -> web.Response:
 
 
 async def live(request: web.Request) -> web.StreamResponse:
+    try:
+        await _values(request)
+    except NotFound:
+        raise web.HTTPNoContent from None  # it was removed: tells EventSource to stay away
+
     async def part() -> tuple[object, str]:
         text = render_part(request, "partials/library.html", **await _values(request))
         return text, text

@@ -21,7 +21,8 @@ async def show(request: web.Request) -> web.Response:
     app, model = request.app, request.app[MODELS].get(request.match_info["id"])
     granted = (await app[MODELS].grants()).get(model.id, Grants())
     places = model.places
-    if REFUSED in request:
+    again = REFUSED in request and "price-of" not in request[SENT]  # of the two kinds of forms on this page, the upper
+    if again:
         places = tuple(_places(request[SENT]))
         granted = _grants(request[SENT])
     return render(
@@ -30,7 +31,8 @@ async def show(request: web.Request) -> web.Response:
         model=model,
         places=[*places, *[Place("", "")] * (MOST_PLACES - len(places))],
         granted=granted,
-        is_open=request[SENT].get("open") != "some" if REFUSED in request else model.is_open,
+        again=again,
+        is_open=request[SENT].get("open") != "some" if again else model.is_open,
         backends=await app[BACKENDS].all(),
         groups=await app[GROUPS].all(),
         members=app[ACCOUNTS].members(),
@@ -69,7 +71,10 @@ async def change(request: web.Request) -> web.Response:
 
 
 async def set_price(request: web.Request) -> web.Response:
-    """What a million tokens cost at one of its places; all fields empty: as LiteLLM's table has it."""
+    """What a million tokens cost at one of its places; all fields empty: as LiteLLM's table has it.
+
+    Input from a cache costs what input does where nothing else is said.
+    """
     sent, model = request[SENT], request.app[MODELS].get(request.match_info["id"])
     place = next((each for each in model.places if _price_id(each) == sent.get("price-of")), None)
     if place is None:
@@ -77,6 +82,7 @@ async def set_price(request: web.Request) -> web.Response:
     given = {name: sent.get(name, "").strip() for name in ("input", "cached", "output")}
     price = None
     if any(given.values()):
+        given["cached"] = given["cached"] or given["input"]
         price = Price(**{name: _dollars(text, name) for name, text in given.items()})
     await request.app[MODELS].set_price(place, price, by=request[USER])
     raise web.HTTPSeeOther(f"/models/names/{model.id}")
@@ -88,7 +94,7 @@ def _price_id(place: Place) -> str:
 
 def _dollars(text: str, field: str) -> int:
     refusal = "Give dollars for a million tokens, for example 0.25; 0 where it costs nothing."
-    return 0 if text in ("", "0") else decimal(text, field, scale=1_000_000, refusal=refusal)
+    return 0 if text == "0" else decimal(text, field, scale=1_000_000, refusal=refusal)
 
 
 async def remove(request: web.Request) -> web.Response:

@@ -15,9 +15,10 @@ from aiohttp import web
 
 from clawloops.control.backends import Backends
 from clawloops.control.connecting import BundledParts
-from clawloops.control.library import Entry, Library
+from clawloops.control.library import Library
 from clawloops.control.models import Models
 from clawloops.control.prices import Prices
+from clawloops.control.stock import Entry
 from clawloops.errors import BadInput, Conflict, Forbidden, NotFound
 from clawloops.gateway.health import Health
 from clawloops.gateway.ollama import Ollama, reference
@@ -175,12 +176,14 @@ async def test_an_empty_ollama_is_connected_and_filled_by_an_import(shop: Shop, 
     entry = await shop.entry("tiny:latest")
     assert entry is not None
     assert entry.pulled.bytes > 3 * MIB
-    assert (entry.shape.context, entry.shape.most_context, entry.shape.cache_bytes) == (32_768, 32_768, 2 * 16)
+    assert (entry.shape.context, entry.shape.most_context, entry.shape.cache_bytes) == (0, 32_768, 2 * 16)
     assert entry.fit.fits and entry.fit.text.startswith("It fits: it needs 0.5 GiB of ")
     assert list(shop.data.glob("*")) == []
     await shop.library.offer(shop.id, "tiny:latest", by=shop.owner)
     (model,) = shop.models.names()
     assert (model.name, model.context_window, model.is_default) == ("tiny", 32_768, True)
+    entry = await shop.entry("tiny:latest")
+    assert entry is not None and entry.shape.context == 32_768
     with pytest.raises(Conflict, match="The name tiny leads to it"):
         await shop.library.remove(shop.id, "tiny:latest", by=shop.owner)
 
@@ -200,8 +203,8 @@ async def test_a_model_is_loaded_unloaded_and_its_context_changed(shop: Shop, gg
     async with asyncio.timeout(10):
         while (entry := await shop.entry("tiny:latest")) is None or entry.loaded is not None:
             await asyncio.sleep(0.1)
-    for tokens in (0, 2047, 10**9):
-        with pytest.raises(BadInput, match="A context has"):
+    for tokens, why in ((0, "A context has"), (2047, "A context"), (10**9, "A context"), (65_536, "made for 32,768")):
+        with pytest.raises(BadInput, match=why):
             await shop.library.set_context(shop.id, "tiny:latest", tokens, by=shop.owner)
     with pytest.raises(BadInput, match="not found"):
         await shop.library.unload(shop.id, "gone:latest", by=shop.owner)
@@ -238,6 +241,11 @@ async def test_a_pull_tells_how_far_it_is_and_goes_on_over_a_restart(shop: Shop,
         assert [each.name for each in again.models.names()] == [public]
         entry = await again.entry(f"{public}:latest")
         assert entry is not None and entry.shape.context == 32_768
+        await again.library.set_context(again.id, f"{public}:latest", 4096, by=again.owner)
+        await again.library.pull(again.id, name, is_offered=True, by=again.owner)
+        assert await again.pulled() == (PullState.DONE, f"Members see it as {public}, as before.")
+        entry = await again.entry(f"{public}:latest")
+        assert entry is not None and entry.shape.context == again.models.names()[0].context_window == 4096
         await again.end()
 
 

@@ -30,7 +30,7 @@ async def bob(gateway: Gateway, ollama: str, gguf: Path) -> AsyncIterator[aiohtt
     digest = hashlib.sha256(gguf.read_bytes()).hexdigest()
     async with aiohttp.ClientSession(auto_decompress=False) as session:
         for name in ("red", "blue"):
-            await Ollama(session, ollama).import_file(name, gguf, digest, context=4096)
+            await Ollama(session, ollama).import_file(name, gguf, digest)
     for name in ("red", "blue"):
         gateway.serve_model(name, kind=BackendKind.OLLAMA, url=ollama, key=None, slots=1)
     gateway.directory.set_runtime(

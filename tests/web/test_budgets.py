@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from clawloops.clock import now_ms
+from clawloops.errors import BadInput
 from clawloops.gateway.budgets import Payer
 from clawloops.model.account import Role
 from clawloops.model.budget import Measure, Scope, Span
-from clawloops.model.provider import Backend, BackendKind, Model, Place
+from clawloops.model.provider import Backend, BackendKind, Grants, Model, Place
 from clawloops.model.usage import Price, Tokens
 from clawloops.store import backends, models
+from clawloops.web.fields import decimal, plain
 from tests.store import rows
 from tests.web.box import Box
 
@@ -92,3 +96,40 @@ async def test_held_background_work_is_shown_and_resumed_with_one_click(box: Box
     assert (await box.send("/workspace/resume", theirs)).status == 303
     assert box.burn.why(runtime.id) == ""
     assert "is held" not in await (await box.page("/", theirs)).text()
+
+
+async def test_a_refused_price_leaves_the_form_above_it_as_it_was(box: Box, admin: str) -> None:
+    mia = await box.member("mia")
+    await box.models.change(
+        replace(box.models.get("m0"), is_open=False), Grants(frozenset({mia.id})), by=box.accounts.members()[0]
+    )
+    refused = await box.send("/models/names/m0/price", admin, **{"price-of": "b0/small-2", "input": "dear"})
+    page = await refused.text()
+    assert refused.status == 400
+    assert page.count("Give dollars for a million tokens") == 1
+    assert 'value="small-2"' in page and 'value="32768"' in page
+    assert 'value="some" checked' in page and f'value="{mia.id}" checked' in page
+
+
+async def test_a_price_with_a_gap_is_no_price_and_a_cache_costs_what_input_does(box: Box, admin: str) -> None:
+    for given in ({"input": "3"}, {"output": "15"}, {"cached": "1"}):
+        sent = {"price-of": "b0/small-2", **given}
+        assert (await box.send("/models/names/m0/price", admin, **sent)).status == 400
+    sent = {"price-of": "b0/small-2", "input": "3", "output": "15"}
+    assert (await box.send("/models/names/m0/price", admin, **sent)).status == 303
+    assert box.directory.routes()[0].targets[0].price == Price(3_000_000, 15_000_000, 3_000_000)
+
+
+@pytest.mark.parametrize(
+    ("text", "amount"),
+    [("1", 1_000_000), ("12.50", 12_500_000), ("1,000", 10**9), ("1,000,000.5", 10**12 + 500_000), ("0.000001", 1)],
+)
+def test_amounts_are_read_as_people_write_them(text: str, amount: int) -> None:
+    assert decimal(text, "amount", scale=1_000_000, refusal="no") == amount
+    assert decimal(plain(amount, 1_000_000), "amount", scale=1_000_000, refusal="no") == amount
+
+
+@pytest.mark.parametrize("text", ["0,25", "12,50", ",5", "1,0000", "1.000.000", ".5", "5.", "0", "0.0000001", "\u0661"])
+def test_what_could_mean_something_else_is_refused(text: str) -> None:
+    with pytest.raises(BadInput):
+        decimal(text, "amount", scale=1_000_000, refusal="no")

@@ -30,7 +30,7 @@ async function comeBack(part) {
 function show(part, html) {
   const open = [...part.querySelectorAll("details[open][id]")].map((each) => each.id);
   const focused = part.contains(document.activeElement) ? document.activeElement.id : "";
-  const typed = [...part.querySelectorAll("input[id]")].filter((each) => each.value).map((each) => [each.id, each.value]);
+  const typed = [...part.querySelectorAll("input[id]")].filter((each) => each.value !== each.defaultValue).map((each) => [each.id, each.value]);
   const said = part.querySelector("[data-say]")?.textContent;
   part.innerHTML = html;
   for (const id of open) document.getElementById(id)?.setAttribute("open", "");
