@@ -40,15 +40,17 @@ class Budgets:
 
     async def load(self) -> None:
         """Read them, and from the ledger what is used of each: calls go on meanwhile, and none is missed."""
-        self.gateway.record()
-        async with self._ledger.folded() as summed:
-            known = await budgets.all(self._db)
-            members = {each.id: each.members for each in await groups.all(self._db)}
-            now, used = now_ms(), {}
-            for budget in known:
-                amounts = await usage.used(self._db, budget, budget.span.around(now)[0])
-                used.update({(budget.id, user_id): amount for user_id, amount in amounts.items()})
-            self.gateway.set(known, members, used, now=now, summed=summed)
+        try:
+            async with self._ledger.folded(self.gateway.record) as summed:
+                known = await budgets.all(self._db)
+                members = {each.id: each.members for each in await groups.all(self._db)}
+                now, used = now_ms(), {}
+                for budget in known:
+                    amounts = await usage.used(self._db, budget, *budget.span.around(now))
+                    used.update({(budget.id, user_id): amount for user_id, amount in amounts.items()})
+                self.gateway.set(known, members, used, now=now, summed=summed)
+        finally:
+            self.gateway.record_no_more()
 
     async def all(self) -> list[Budget]:
         """Oldest first."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 from clawloops.clock import now_ms
@@ -36,9 +36,13 @@ class Ledger:
             return len(await self._fold())
 
     @asynccontextmanager
-    async def folded(self) -> AsyncIterator[frozenset[str]]:
-        """While this is open the store holds all that was settled before, and nothing new; the ids of the last fold."""
+    async def folded(self, begun: Callable[[], None]) -> AsyncIterator[frozenset[str]]:
+        """While this is open the store holds all that was settled before `begun` is called, and nothing new.
+
+        Yields the ids of what was settled after that and is in the store as well.
+        """
         async with self._lock:
+            begun()
             yield frozenset(await self._fold())
 
     async def settle_lost(self) -> int:
@@ -95,17 +99,17 @@ class Ledger:
         return None
 
     async def _begin_anew(self) -> None:
-        """Empty a large journal in a moment when all of it is in the store and no call is open."""
+        """Let a large journal go but for the calls that are open, once all others are in the store."""
         async with self._lock:
-            if self._read is None or self._read < _LARGE or not self._is_done():
+            if self._read is None or self._read < _LARGE:
                 return
             await usage.settle(self._db, [], log=LOG, offset=0)  # ended here, the next process reads all of it again
-            if self._is_done():
-                self._journal.clear()
-                self._read = 0
-
-    def _is_done(self) -> bool:
-        return not self._open and self._journal.size == self._read
+            kept = [record for _, opened, progress in self._open.values() for record in (opened, progress) if record]
+            at = dict(zip(map(id, kept), self._journal.begin_anew(kept, self._read), strict=True))
+            self._open = {
+                each: (at[id(opened)], opened, progress) for each, (_, opened, progress) in self._open.items()
+            }
+            self._read = self._journal.size_of(kept)
 
     async def total_of(self, user_id: str) -> Total:
         """This month's sum of one member (the month of UTC)."""

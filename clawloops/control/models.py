@@ -17,7 +17,7 @@ from clawloops.log import redactor
 from clawloops.model.account import Group, User
 from clawloops.model.provider import Backend, Credential, Grants, Model, Place, Route, Target
 from clawloops.model.usage import Price
-from clawloops.store import backends, credentials, groups, models
+from clawloops.store import backends, budgets, credentials, groups, models
 from clawloops.store.credentials import TABLE, Kept
 from clawloops.store.db import Database
 from clawloops.store.prices import Listed
@@ -166,6 +166,9 @@ class Models:
         """Keep `model` and its grants as they are given. Raises NotFound, and BadInput with the field that is wrong."""
         _admin(by)
         _check(model)
+        counted = {each.subject for each in await budgets.all(self._db)}
+        if model.id in counted and self.get(model.id).name != model.name:  # the ledger has its calls by their name
+            raise BadInput("A budget counts this name. Remove the budget before you change the name.", field="name")
         try:
             async with self._db.transaction():
                 await models.change(self._db, model)

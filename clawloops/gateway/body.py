@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, TypeGuard
+from typing import Any
 
 import orjson
 
@@ -21,6 +21,7 @@ _CREDENTIAL = (
     *("organization", "project", "user_config", "extra_body", "model_list", "aws", "vertex", "azure", "fallbacks"),
     *("mcp", "container"),
 )
+_MOST_ANSWERS = 16  # to one prompt
 _STREAM_OPTIONS = frozenset(("include_usage", "include_obfuscation"))
 
 
@@ -45,32 +46,37 @@ class Body:
     def _asks(self) -> bool:
         return self.stream and self.endpoint.usage is Usage.CHAT
 
-    def most_output(self, usual: int) -> int:
-        """Tokens that its answer may have, at `usual` where it does not say; 0 for a call that makes none."""
-        if not self.endpoint.longest:
-            return 0
-        return min(self._limits().values(), default=usual) * self._choices
+    @property
+    def answers(self) -> int:
+        """How many are asked for at once."""
+        prompt = self.fields.get("prompt") if self.endpoint.usage is Usage.CHAT else None
+        several = isinstance(prompt, list) and bool(prompt) and not isinstance(prompt[0], int)
+        prompts = len(prompt) if several and isinstance(prompt, list) else 1
+        return prompts * max(self.fields.get("n") or 1, self.fields.get("best_of") or 1)
 
-    def capped(self, most: int, *, unless_said: str) -> Body:
-        """The same call with an answer of at most so many tokens.
+    def most_output(self, longest: int) -> int:
+        """Tokens that its answers may have together, none more than `longest`; 0 for a call that makes none."""
+        return (
+            min(max(self._limits().values(), default=longest), longest) * self.answers if self.endpoint.longest else 0
+        )
 
-        Where it names no limit, it gets one in the field `unless_said`.
+    def capped(self, most: int, *, always: str) -> Body:
+        """The same call with answers of so many tokens at most, together.
+
+        `always`: the field that says so where it names no other; where the backend knows no other one, it is added.
         """
-        most = max(1, most // self._choices)
-        limits: dict[str, Any] = {name: min(value, most) for name, value in self._limits().items()}
-        limits = limits or {unless_said: most}
+        each = max(1, most // self.answers)
+        limits: dict[str, Any] = {name: min(value, each) for name, value in self._limits().items()}
+        if not limits or always == self.endpoint.longest[-1]:
+            limits[always] = min(limits.values(), default=each)
         if self.endpoint.usage is Usage.LINES:
             limits = {"options": {**(self.fields.get("options") or {}), **limits}}
         return replace(self, fields={**self.fields, **limits})
 
     def _limits(self) -> dict[str, int]:
         fields = (self.fields.get("options") or {}) if self.endpoint.usage is Usage.LINES else self.fields
-        return {name: fields[name] for name in self.endpoint.longest if _is_count(fields.get(name))}
-
-    @property
-    def _choices(self) -> int:
-        given = self.fields.get("n")
-        return given if _is_count(given) else 1
+        named = {name: fields.get(name) for name in self.endpoint.longest}
+        return {name: value for name, value in named.items() if value is not None and value > 0}
 
     def forwarded(self, model: str, extra: Mapping[str, str]) -> bytes:
         """The JSON for the upstream, with its own name for the model and `extra` fields of the gateway's own.
@@ -113,6 +119,7 @@ def rebuild(endpoint: Endpoint, raw: bytes) -> Body:
         raise BadInput("'stream_options' may hold include_usage and include_obfuscation.", field="stream_options")
     if endpoint.usage is Usage.LINES and "options" in fields:
         fields["options"] = _sampling(fields["options"])
+    _refuse_odd_numbers(endpoint, fields)
     refuse_remote(endpoint.usage, fields)
     images, characters = images_in(endpoint.usage, fields)
     return Body(
@@ -125,8 +132,18 @@ def rebuild(endpoint: Endpoint, raw: bytes) -> Body:
     )
 
 
-def _is_count(value: object) -> TypeGuard[int]:
-    return isinstance(value, int) and not isinstance(value, bool) and value > 0
+def _refuse_odd_numbers(endpoint: Endpoint, fields: dict[str, Any]) -> None:
+    """What says how much is to be answered is a whole number: a budget reckons with it."""
+    options = fields.get("options") if endpoint.usage is Usage.LINES else fields
+    least = -2 if endpoint.usage is Usage.LINES else 1  # Ollama's -1 and -2 mean: no limit
+    for name in endpoint.longest:
+        value = (options or {}).get(name)
+        if value is not None and (type(value) is not int or not least <= value < 2**31):
+            raise BadInput(f"'{name}' must be a whole number of tokens above 0.", field=name)
+    for name in ("n", "best_of"):
+        value = fields.get(name)
+        if value is not None and (type(value) is not int or not 1 <= value <= _MOST_ANSWERS):
+            raise BadInput(f"'{name}' must be a whole number from 1 to {_MOST_ANSWERS}.", field=name)
 
 
 def _without_state(fields: dict[str, Any]) -> dict[str, Any]:

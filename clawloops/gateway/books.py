@@ -11,6 +11,7 @@ import logging
 import secrets
 import time
 from collections.abc import Callable
+from dataclasses import replace
 
 from aiohttp import web
 
@@ -20,13 +21,14 @@ from clawloops.gateway.budgets import Budgets, Exhausted, Hold, Payer, Use
 from clawloops.gateway.circles import Circles, Circling
 from clawloops.gateway.journal import Record
 from clawloops.gateway.meter import Meter
-from clawloops.gateway.reach import Reached
+from clawloops.gateway.queue import Seat
 from clawloops.gateway.route import Caller
 from clawloops.model.budget import Measure
-from clawloops.model.provider import BackendKind, Route
+from clawloops.model.provider import BackendKind, Route, Target
 from clawloops.model.usage import Call, Opened, Price, Progress, Tokens
 
 _LOOK_EVERY_S = 1.0
+_CUT = (429, 499)  # by a budget, or by a caller who left
 _IMAGE_TOKENS = 1_500  # ESTIMATE: of one image; providers count 85 to 1,600
 _log = logging.getLogger(__name__)
 
@@ -71,9 +73,12 @@ class Books:
         hold = self._budgets.open(payer, now=at)
         try:
             if is_background:
-                self._circles.check(caller.runtime_id, caller.token_hash, body, time.monotonic())
+                self._circles.refuse_held(caller.runtime_id)
             body = _set_aside(hold, route, body, input_)
+            if is_background:  # noted only now: what a budget refuses burns nothing
+                self._circles.note(caller.runtime_id, caller.token_hash, body, time.monotonic())
         except (Circling, Exhausted):
+            hold.end()
             self._refused(caller.runtime_id)
             raise
         turn = Turn(self, caller, route, body, payer=payer, hold=hold, at=at, input_=input_, admitted=admitted)
@@ -91,11 +96,11 @@ class Books:
         """Look at each open call about every second, until cancelled."""
         while True:
             await asyncio.sleep(_LOOK_EVERY_S)
-            try:
-                for turn in tuple(self._turns):
+            for turn in tuple(self._turns):
+                try:
                     turn.look()
-            except OSError as error:
-                _log.error("how far model calls have come was not written down: %s", error)
+                except OSError as error:
+                    _log.error("how far a model call has come was not written down: %s", error)
 
     def _settle(self, turn: Turn, call: Call) -> None:
         self._write(call)
@@ -111,7 +116,7 @@ class Turn:
 
     __slots__ = (
         *("caller", "route", "body", "payer", "hold", "admitted", "backend_id", "meter", "reply", "limit", "exhausted"),
-        *("_books", "_id", "_at", "_input", "_reached", "_start", "_first_ms", "_ended"),
+        *("_books", "_id", "_at", "_input", "_tries", "_most", "_start", "_first_ms", "_ended"),
     )
 
     def __init__(
@@ -142,7 +147,8 @@ class Turn:
         self._id = secrets.token_hex(16)
         self._at = at
         self._input = input_
-        self._reached: Reached | None = None
+        self._most = body.most_output(route.model.context_window)  # tokens of output: no estimate is above that
+        self._tries: list[tuple[Target, Seat | None]] = []
         self._start = time.monotonic()
         self._first_ms: int | None = None
         self._ended = False
@@ -162,9 +168,10 @@ class Turn:
             is_background=self.payer.is_background,
         )
 
-    def reached(self, reached: Reached) -> None:
-        """A backend has begun to answer."""
-        self._reached, self.backend_id = reached, reached.target.backend.id
+    def asking(self, target: Target, seat: Seat | None) -> None:
+        """A backend is asked now."""
+        self._tries.append((target, seat))
+        self.backend_id = target.backend.id
 
     def began(self) -> None:
         """The first piece of the answer is there."""
@@ -174,13 +181,19 @@ class Turn:
     def grow(self) -> None:
         """Set aside what it has used by now. Raises Exhausted."""
         if self.hold:
-            output = self.meter.so_far() if self.meter else 0
+            output = self._so_far()
             tokens = Tokens(self._input, output)
             self.hold.grow(Use(self._input + output, self._cost(tokens), 1, self._held_ms()))
 
     def look(self) -> None:
-        """Write down how far it has come, and end it where a budget has. Raises OSError."""
-        output, held_ms = self.meter.so_far() if self.meter else 0, self._held_ms()
+        """End it where a budget has, and write down how far it has come. Raises OSError."""
+        try:
+            self.grow()
+        except Exhausted as error:
+            self.exhausted = error
+            if self.limit is not None:
+                self.limit.reschedule(asyncio.get_running_loop().time())
+        output = self._so_far()
         self._books._write(
             Progress(
                 id=self._id,
@@ -188,16 +201,10 @@ class Turn:
                 output=output,
                 cost=self._cost(Tokens(self._input, output)),
                 total_ms=self._elapsed(),
-                held_ms=held_ms,
-                energy_mwh=self._energy_mwh(held_ms),
+                held_ms=self._held_ms(),
+                energy_mwh=self._energy_mwh(),
             )
         )
-        try:
-            self.grow()
-        except Exhausted as error:
-            self.exhausted = error
-            if self.limit is not None:
-                self.limit.reschedule(asyncio.get_running_loop().time())
 
     def end(self, status: int) -> None:
         """Settle, once. What a backend counted is believed; an answer that was cut is counted as far as it came.
@@ -206,10 +213,7 @@ class Turn:
         """
         if self._ended:
             return
-        seat = self._reached.seat if self._reached else None
-        held_ms = self._held_ms()
-        unsaid = self._input if self.body.endpoint.longest else 0  # what makes no answer may well have no usage
-        tokens = self.meter.tokens(unsaid=unsaid) if self.meter else Tokens()
+        tokens = self._tokens(status)
         self._books._settle(
             self,
             Call(
@@ -224,10 +228,10 @@ class Turn:
                 first_ms=self._first_ms,
                 total_ms=self._elapsed(),
                 key_id=self.caller.key_id,
-                queue_ms=int(seat.waited_s * 1000) if seat else 0,
-                held_ms=held_ms,
-                cost=self._cost(tokens) if self._reached else 0,
-                energy_mwh=self._energy_mwh(held_ms),
+                queue_ms=sum(int(seat.waited_s * 1000) for _, seat in self._tries if seat),
+                held_ms=self._held_ms(),
+                cost=self._cost(tokens),
+                energy_mwh=self._energy_mwh(),
                 images=self.body.images,
                 is_background=self.payer.is_background,
             ),
@@ -239,15 +243,25 @@ class Turn:
         self.hold.end()
         self._books._turns.discard(self)
 
+    def _tokens(self, status: int) -> Tokens:
+        """What it used: as the backend counted, else as far as it was seen."""
+        unsaid = self._input if self.body.endpoint.longest else 0  # what makes no answer may well have no usage
+        if self.meter is None:  # cut before its answer began: the backend had the question all the same
+            return Tokens(unsaid if self._tries and status in _CUT else 0)
+        tokens = self.meter.tokens(unsaid=unsaid)
+        return tokens if status == 200 or tokens.output <= self._most else replace(tokens, output=self._most)
+
+    def _so_far(self) -> int:
+        return min(self.meter.so_far(), self._most) if self.meter else 0
+
     def _cost(self, tokens: Tokens) -> int:
-        return (self._reached.target.price if self._reached else self.route.dearest).cost(tokens)
+        return (self._tries[-1][0].price if self._tries else self.route.dearest).cost(tokens)
 
     def _held_ms(self) -> int:
-        seat = self._reached.seat if self._reached else None
-        return int(seat.held_s * 1000) if seat else 0
+        return sum(int(seat.held_s * 1000) for _, seat in self._tries if seat)
 
-    def _energy_mwh(self, held_ms: int) -> int:
-        return self._reached.target.backend.energy_mwh(held_ms) if self._reached else 0
+    def _energy_mwh(self) -> int:
+        return sum(target.backend.energy_mwh(int(seat.held_s * 1000)) for target, seat in self._tries if seat)
 
     def _elapsed(self) -> int:
         return int((time.monotonic() - self._start) * 1000)
@@ -258,6 +272,7 @@ class _Density:
 
     _FIRST = 0.4
     _SURE = 1.1
+    _LEAST = 0.25  # that of plain English: a body can be padded so that it seems to have less
     _NEW = 0.05
 
     def __init__(self) -> None:
@@ -270,7 +285,7 @@ class _Density:
     def learn(self, name: str, body: Body, tokens: Tokens) -> None:
         if not tokens.input or not body.size or body.images:
             return
-        seen, known = tokens.input / body.size, self._known.get(name, 0.0)
+        seen, known = min(1.0, max(self._LEAST, tokens.input / body.size)), self._known.get(name, 0.0)
         self._known[name] = max(seen, known + self._NEW * (seen - known))
 
 
@@ -283,21 +298,20 @@ def _set_aside(hold: Hold, route: Route, body: Body, input_: int) -> Body:
     if not hold:
         return body
     price, longest = route.dearest, body.most_output(route.model.max_tokens)
-    least = _use(price, input_, min(1, longest))
+    least = _use(price, input_, min(body.answers, longest))
     hold.set_aside(least, least if body.stream else _use(price, input_, longest))
     return _capped(body, route, hold, input_=input_, longest=longest) if longest and not body.stream else body
 
 
 def _capped(body: Body, route: Route, hold: Hold, *, input_: int, longest: int) -> Body:
-    """The call with an answer no longer than what is set aside for it."""
-    most = longest
+    """The call with answers no longer than what is set aside for them."""
+    most, price = longest, route.dearest
     tokens, cost = hold.room(Measure.TOKENS), hold.room(Measure.COST)
-    price = route.dearest
     if tokens is not None:
         most = min(most, tokens - input_)
     if cost is not None and price.output:
         most = min(most, (cost - price.cost(Tokens(input_))) * 1_000_000 // price.output)
-    if most >= longest:
+    if tokens is None and (cost is None or not price.output):
         return body
     is_ollama = route.targets[0].backend.kind is BackendKind.OLLAMA  # knows no max_completion_tokens
-    return body.capped(max(1, most), unless_said=body.endpoint.longest[-1 if is_ollama else 0])
+    return body.capped(most, always=body.endpoint.longest[-1 if is_ollama else 0])

@@ -173,6 +173,10 @@ class Budgets:
         """From now until `set`, remember what is settled: sums from the store may miss it."""
         self._tape = []
 
+    def record_no_more(self) -> None:
+        """There will be no `set`. After one, nothing happens."""
+        self._tape = None
+
     def set(
         self,
         budgets: Iterable[Budget],
@@ -197,7 +201,8 @@ class Budgets:
                 count.end = 0
             count.budget = known[key[0]]
             count.turn_to(now)
-            count.used = used.get(key, 0)
+            if count.start == count.budget.span.around(now)[0]:  # else a call has begun the next span already
+                count.used = used.get(key, 0)
         tape, self._tape = self._tape, None
         for call, payer in tape or ():
             if call.id not in summed:

@@ -56,17 +56,19 @@ class Circles:
         """Why its background calls are held; "" where they are not."""
         return self._held.get(runtime_id, "")
 
-    def check(self, runtime_id: str, start: bytes, body: Body, now: float) -> None:
-        """Let a background call through, or raise Circling."""
-        if runtime_id not in self._held:
-            seen = self._seen.setdefault(runtime_id, deque(maxlen=_KEPT))
-            seen.append(_Seen(now, _print(body), start))
-            why = _circle(seen, now)
-            if not why:
-                return
+    def refuse_held(self, runtime_id: str) -> None:
+        """Raises Circling for a background call of a runtime that is held."""
+        if runtime_id in self._held:
+            raise Circling(self._held[runtime_id])
+
+    def note(self, runtime_id: str, start: bytes, body: Body, now: float) -> None:
+        """A background call would be made now. Raises Circling when it is one too many: it is held from now on."""
+        seen = self._seen.setdefault(runtime_id, deque(maxlen=_KEPT))
+        seen.append(_Seen(now, _print(body), start))
+        if why := _circle(seen, now):
             self._held[runtime_id] = why
             self._on_held(runtime_id, why)
-        raise Circling(self._held[runtime_id])
+            raise Circling(why)
 
 
 def _circle(seen: deque[_Seen], now: float) -> str:
@@ -90,6 +92,9 @@ def _print(body: Body) -> bytes:
     """What makes two calls alike, as a hash: nothing of a message is kept."""
     said = body.fields.get("messages") or body.fields.get("input") or body.fields.get("prompt") or ""
     last = said[-1] if isinstance(said, list) else said
-    text = last if isinstance(last, str) else orjson.dumps(last).decode()
+    try:
+        text = last if isinstance(last, str) else orjson.dumps(last).decode()
+    except orjson.JSONEncodeError:  # nested too deeply: such a call is refused later
+        text = ""
     alike = _NUMBERS.sub(" ", f"{body.model} {text[:_READ]}").lower()
     return blake2b(alike.encode("utf-8", "replace"), digest_size=16).digest()

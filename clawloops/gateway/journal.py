@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import orjson
@@ -37,9 +38,7 @@ class Journal:
         if self._torn:  # end the torn line first, or this record would be read as part of it
             line = b"\n" + line
         self._torn = True
-        written = os.write(self._fd, line)
-        if written < len(line):
-            raise OSError(f"{self.path}: only {written} of {len(line)} bytes were written; free disk space")
+        _write_whole(self._fd, line, self.path)
         self._torn = False
 
     def read_from(self, offset: int) -> tuple[list[tuple[int, Record]], int]:
@@ -59,14 +58,34 @@ class Journal:
             offset += len(line) + 1
         return records, offset
 
+    def size_of(self, records: Sequence[Record]) -> int:
+        """Bytes that these take."""
+        return sum(len(_line(record)) for record in records)
+
     @property
     def size(self) -> int:
         """Bytes."""
         return os.fstat(self._fd).st_size
 
-    def clear(self) -> None:
-        """Forget everything in it, which is wholly in the store. Raises OSError."""
-        os.ftruncate(self._fd, 0)
+    def begin_anew(self, kept: Sequence[Record], since: int) -> list[int]:
+        """Keep these records and what was appended after `since` (bytes), and nothing else, in a new file.
+
+        Returns where each of them begins now. Raises OSError: then the old file stays as it is.
+        """
+        lines = [_line(record) for record in kept]
+        rest = os.pread(self._fd, self.size - since, since)
+        new = self.path.with_suffix(".new")
+        new.unlink(missing_ok=True)
+        fd = os.open(new, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        try:
+            _write_whole(fd, b"".join(lines) + rest, new)
+            new.replace(self.path)
+        except OSError:
+            os.close(fd)
+            raise
+        os.close(self._fd)
+        self._fd = fd
+        return [sum(map(len, lines[:index])) for index in range(len(lines))]
 
     def close(self) -> None:
         os.close(self._fd)
@@ -82,6 +101,12 @@ class Journal:
             pass
         _log.warning("%s: skipped a torn record of %d bytes", self.path, len(line))
         return None
+
+
+def _write_whole(fd: int, data: bytes, path: Path) -> None:
+    written = os.write(fd, data)
+    if written < len(data):
+        raise OSError(f"{path}: only {written} of {len(data)} bytes were written; free disk space")
 
 
 def _line(record: Record) -> bytes:

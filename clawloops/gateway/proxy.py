@@ -91,14 +91,13 @@ class Proxy:
     async def _exchange(self, request: web.Request, turn: Turn) -> web.StreamResponse:
         try:
             reached = await self._reach.answer(
-                Asked(request.headers, turn.caller, turn.route, turn.body, turn.payer.is_background)
+                Asked(request.headers, turn.caller, turn.route, turn.body, turn.payer.is_background, turn.asking)
             )
         except Unanswered as failed:
             turn.backend_id = failed.backend_id
             return _refuse(turn, failed.refusal, retry_after=failed.retry_after)
         except ClawLoopsError as error:  # no place speaks this dialect, or it is nested too deeply to be written
             return _refuse(turn, answers.of_error(error))
-        turn.reached(reached)
         try:
             return await self._stream(request, turn, reached)
         except BROKEN as error:
@@ -133,7 +132,6 @@ class Proxy:
             return web.Response(body=whole, headers=header)
         turn.reply = reply = web.StreamResponse(headers=header)
         await _to_caller(reply.prepare(request))
-        write = _unhurried if reached.seat is None else _in_time
         piece = reached.first
         while piece:
             if not turn.admitted():
@@ -146,14 +144,14 @@ class Proxy:
             elif turn.hold:
                 turn.grow()
             if passed:
-                await write(reply, passed)
+                await _in_time(reply, passed)
             piece = await answer.content.readany()
         reached.close()  # the backend is through with it, however slowly the caller takes the rest
         if events and not meter.finished and not headers.ends_by_itself(answer.headers):
             raise aiohttp.ClientPayloadError("the stream ended without its end mark")
         turn.end(200)
         if rest := _masked(meter.rest(), masks):
-            await _to_caller(reply.write(rest))
+            await _in_time(reply, rest)
         await _to_caller(reply.write_eof())
         return reply
 
@@ -169,12 +167,8 @@ async def _to_caller(writing: Awaitable[object]) -> None:
         raise _CallerLeft from error
 
 
-async def _unhurried(reply: web.StreamResponse, piece: bytes) -> None:
-    await _to_caller(reply.write(piece))
-
-
 async def _in_time(reply: web.StreamResponse, piece: bytes) -> None:
-    """Others may wait for the caller's seat: one who takes nothing for `_TAKES_S` counts as gone."""
+    """Others may wait for what the call holds: a caller who takes nothing for `_TAKES_S` counts as gone."""
     try:
         async with asyncio.timeout(_TAKES_S):
             await _to_caller(reply.write(piece))

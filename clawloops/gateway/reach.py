@@ -10,7 +10,7 @@ import logging
 import math
 import random
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
@@ -43,6 +43,7 @@ class Asked:
     route: Route
     body: Body
     is_background: bool
+    asking: Callable[[Target, Seat | None], None]  # told before each try, once it has its seat
 
 
 @dataclass(slots=True)
@@ -190,6 +191,7 @@ class Reach:
         reached: Reached | None = None
         try:
             seat = await self._seat(backend, asked)
+            asked.asking(target, seat)
             answer = await self._ask(asked, [way for way in known if way.url not in self._lacking])
             if answer.status == 200:
                 reached = Reached(target, answer, await answer.content.readany(), seat)

@@ -86,30 +86,30 @@ async def totals_by_user(db: Database, since: int, until: int) -> dict[str, Tota
     return {row["user_id"]: _total(row) for row in rows}
 
 
-async def used(db: Database, budget: Budget, since: int) -> dict[str, int]:
-    """What was used of a budget since then, Unix ms: by user id for one of each member, else under ""."""
-    whose, args = _counted(budget, since)
+async def used(db: Database, budget: Budget, since: int, until: int) -> dict[str, int]:
+    """What was used of a budget in [since, until), Unix ms: by user id for one of each member, else under ""."""
+    whose, args = _counted(budget, since, until)
     amount = f"CAST(COALESCE({_MEASURES[budget.measure]}, 0) AS BIGINT) AS amount"
-    where = f"FROM usage WHERE at >= $1{whose}{' AND is_background' if budget.is_background else ''}"
+    where = f"FROM usage WHERE at >= $1 AND at < $2{whose}{' AND is_background' if budget.is_background else ''}"
     if budget.scope is not Scope.EACH:
         return {"": (await db.fetch(f"SELECT {amount} {where}", *args))[0]["amount"]}
     rows = await db.fetch(f"SELECT user_id, {amount} {where} GROUP BY user_id", *args)
     return {row["user_id"]: row["amount"] for row in rows}
 
 
-def _counted(budget: Budget, since: int) -> tuple[str, tuple[Any, ...]]:
+def _counted(budget: Budget, since: int, until: int) -> tuple[str, tuple[Any, ...]]:
     match budget.scope:
         case Scope.BOX | Scope.EACH:
-            return "", (since,)
+            return "", (since, until)
         case Scope.MEMBER:
-            return " AND user_id = $2", (since, budget.subject)
+            return " AND user_id = $3", (since, until, budget.subject)
         case Scope.KEY:
-            return " AND key_id = $2 AND key_id <> ''", (since, budget.subject)
+            return " AND key_id = $3 AND key_id <> ''", (since, until, budget.subject)
         case Scope.GROUP:
-            members = "SELECT user_id FROM group_members WHERE group_id = $2"
-            return f" AND user_id IN ({members})", (since, budget.subject)
+            members = "SELECT user_id FROM group_members WHERE group_id = $3"
+            return f" AND user_id IN ({members})", (since, until, budget.subject)
         case Scope.MODEL:
-            return " AND model = (SELECT name FROM models WHERE id = $2)", (since, budget.subject)
+            return " AND model = (SELECT name FROM models WHERE id = $3)", (since, until, budget.subject)
 
 
 async def totals_by_key(db: Database, user_id: str, since: int) -> dict[str, Total]:

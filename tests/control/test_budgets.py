@@ -85,7 +85,9 @@ async def test_no_call_is_lost_or_doubled_while_budgets_are_changed(desk: Desk) 
             await desk.budgets.change(budget.id, 10**6 + number, by=desk.owner)
             await desk.ledger.fold()
 
-    await asyncio.gather(work(), change())
+    folding = asyncio.create_task(desk.ledger.run())
+    await asyncio.gather(work(), change(), change(), change())
+    folding.cancel()
     assert desk.used() == {"box": 300}
     await desk.budgets.load()
     assert desk.used() == {"box": 300}

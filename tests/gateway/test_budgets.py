@@ -8,15 +8,19 @@ from typing import Any
 
 import aiohttp
 import anthropic
+import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from clawloops.clock import now_ms
+from clawloops.gateway.body import Body
 from clawloops.gateway.budgets import Budgets, Exhausted, Hold, Payer, Use
+from clawloops.gateway.endpoints import ENDPOINTS
+from clawloops.gateway.meter import BodyMeter
 from clawloops.model.budget import Budget, Measure, Scope, Span
-from clawloops.model.provider import Route, Target
-from clawloops.model.usage import Call, Price, Tokens
+from clawloops.model.provider import BackendKind, Route, Target
+from clawloops.model.usage import Call, Opened, Price, Tokens
 from tests.gateway.gate import TOKEN, Gateway
 from tests.upstream import Script
 
@@ -137,6 +141,126 @@ async def test_gpu_time_that_runs_out_ends_a_call_that_has_said_nothing_yet(gate
         got = await answer.read()
     assert b"1 s of GPU time" in got or b"0 s of GPU time" in got
     assert gateway.settled[0].held_ms >= 500
+
+
+async def test_gpu_time_ends_a_whole_answer_that_has_not_begun(gateway: Gateway) -> None:
+    gateway.serve_model("hang", slots=1)
+    _limit(gateway, _budget(500, Measure.GPU_MS))
+    async with await gateway.post("hang") as answer:
+        assert answer.status == 429
+        assert "GPU time" in (await answer.json())["error"]["message"]
+    (call,) = gateway.settled
+    assert call.held_ms >= 500 and call.tokens.input > 0
+    assert gateway.queue.all() == []
+
+
+async def test_one_call_sets_no_more_aside_than_the_longest_answer_that_its_model_gives(gateway: Gateway) -> None:
+    gateway.serve_model("hang")
+    gateway.serve_model("small")
+    _limit(gateway, _budget(100_000, scope=Scope.BOX))
+    asking = asyncio.create_task(gateway.post("hang", max_tokens=10**9))
+    while not gateway.upstream.seen:
+        await asyncio.sleep(0.01)
+    assert gateway.upstream.seen[0].body["max_tokens"] == 8192
+    assert await _statuses(gateway, 1, max_tokens=5) == {200: 1}
+    asking.cancel()
+
+
+@pytest.mark.parametrize(
+    ("kind", "fields", "sent"),
+    [
+        ("openai", {"max_tokens": 1, "max_completion_tokens": 900}, {"max_tokens": 1, "max_completion_tokens": 900}),
+        ("openai", {}, {"max_completion_tokens": 8192}),
+        ("ollama", {"max_completion_tokens": 500}, {"max_completion_tokens": 500, "max_tokens": 500}),
+        ("ollama", {}, {"max_tokens": 8192}),
+        ("openai", {"max_tokens": 10, "n": 3}, {"max_tokens": 10}),
+    ],
+)
+async def test_a_backend_is_told_the_limit_in_the_field_that_it_heeds(
+    gateway: Gateway, kind: str, fields: dict[str, Any], sent: dict[str, int]
+) -> None:
+    served: Any = {"kind": BackendKind(kind)}
+    gateway.serve_model("small", **served)
+    _limit(gateway, _budget(1_000_000))
+    async with await gateway.post("small", **fields) as answer:
+        assert answer.status == 200
+    body = gateway.upstream.seen[0].body
+    assert {name: body[name] for name in ("max_tokens", "max_completion_tokens") if name in body} == sent
+
+
+@pytest.mark.parametrize(
+    ("fields", "most"),
+    [
+        ({"max_tokens": 1, "max_completion_tokens": 900}, 900),
+        ({"max_tokens": 5, "n": 4}, 20),
+        ({"max_tokens": 5, "n": 4, "best_of": 6}, 30),
+        ({"prompt": ["a", "b", "c"], "max_tokens": 7}, 21),
+        ({"prompt": [1, 2, 3], "max_tokens": 7}, 7),
+        ({"max_tokens": 10**9}, 8192),
+        ({}, 8192),
+    ],
+)
+def test_what_answers_may_have_together_is_never_underrated(fields: dict[str, Any], most: int) -> None:
+    chat = ENDPOINTS["/v1/chat/completions"]
+    body = Body(chat, "small", fields, stream=False)
+    assert body.most_output(8192) == most
+    capped = body.capped(most // 2, always="max_completion_tokens")
+    assert capped.most_output(8192) <= max(most // 2, body.answers)
+
+
+@pytest.mark.parametrize(
+    ("path", "fields"),
+    [
+        ("/v1/chat/completions", {"max_tokens": 5.0}), ("/v1/chat/completions", {"max_tokens": "5"}),
+        ("/v1/chat/completions", {"max_tokens": True}), ("/v1/chat/completions", {"n": 1000}),
+        ("/v1/chat/completions", {"n": 2.0}), ("/v1/messages", {"max_tokens": -1}),
+        ("/api/chat", {"options": {"num_predict": -3}}), ("/v1/chat/completions", {"max_completion_tokens": 2**40}),
+    ],
+)  # fmt: skip
+async def test_a_limit_that_is_no_whole_number_is_refused_by_name(
+    gateway: Gateway, path: str, fields: dict[str, Any]
+) -> None:
+    gateway.serve_model("small", kind=BackendKind.OLLAMA)
+    async with await gateway.post("small", path=path, **fields) as answer:
+        assert answer.status == 400
+        assert "must be a whole number" in await answer.text()
+
+
+async def test_a_body_that_is_padded_does_not_make_the_next_one_seem_small(gateway: Gateway) -> None:
+    gateway.serve_model("small")
+    padded = orjson.dumps({"model": "small", "messages": []}) + b" " * 100_000
+    for _ in range(100):
+        async with gateway.session.post(f"{gateway.url}/v1/chat/completions", data=padded) as answer:
+            assert answer.status == 200
+    async with await gateway.post("small", user="x" * 40_000) as answer:
+        await answer.read()
+    opened = [each for each in gateway.written if isinstance(each, Opened)]
+    assert opened[-1].input > 10_000
+
+
+async def test_what_a_budget_refuses_is_no_circle(gateway: Gateway) -> None:
+    gateway.serve_model("small")
+    gateway.attended.clear()
+    _limit(gateway, _budget(1, Measure.REQUESTS))
+    assert await _statuses(gateway, 30) == {200: 1, 429: 29}
+    assert gateway.held == []
+
+
+async def test_a_whole_answer_that_is_cut_is_counted_as_far_as_it_came() -> None:
+    meter = BodyMeter(length=1_000_000)
+    meter.feed(b'{"choices":[{"message":{"content":"' + b"word " * 1000)
+    assert meter.tokens(unsaid=9) == Tokens(9, 1258)
+
+
+def test_a_sum_of_a_span_that_is_over_does_not_fill_the_next_one() -> None:
+    budgets = Budgets(on_near=lambda budget, user_id: None)
+    minute = _budget(100, span=Span.MINUTE)
+    budgets.set([minute], {}, {}, now=NOW)
+    payer = Payer("u", "", "m", is_background=False)
+    end = minute.span.around(NOW)[1]
+    set_aside(budgets, payer, Use(tokens=1), Use(tokens=1), now=end + 5)
+    budgets.set([minute], {}, {(minute.id, "u"): 100}, now=end - 5)
+    assert budgets.levels(end + 6)[0].used == 0
 
 
 async def test_money_is_counted_at_the_price_of_the_place(gateway: Gateway) -> None:

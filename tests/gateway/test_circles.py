@@ -20,7 +20,8 @@ class Watched:
     def let_through(self, text: str, at: float, *, start: bytes = b"1", runtime_id: str = "r") -> bool:
         body = Body(CHAT, "small", {"messages": [{"role": "user", "content": text}]}, stream=True)
         try:
-            self.circles.check(runtime_id, start, body, at)
+            self.circles.refuse_held(runtime_id)
+            self.circles.note(runtime_id, start, body, at)
         except Circling:
             return False
         return True
@@ -87,4 +88,12 @@ async def test_background_calls_are_held_with_a_word_and_a_person_is_served(gate
 @pytest.mark.parametrize("last", [None, 5, {"content": None}, [], "", {"content": [{"type": "image"}] * 3000}])
 def test_a_message_of_any_shape_can_be_compared(last: object) -> None:
     body = Body(CHAT, "small", {"messages": [last]}, stream=True)
-    Circles(on_held=lambda runtime_id, why: None).check("r", b"1", body, 0.0)
+    Circles(on_held=lambda runtime_id, why: None).note("r", b"1", body, 0.0)
+
+
+def test_a_message_that_is_nested_too_deeply_is_compared_as_empty() -> None:
+    deep: object = "x"
+    for _ in range(600):
+        deep = [deep]
+    body = Body(CHAT, "small", {"messages": [{"role": "user", "content": deep}]}, stream=True)
+    Circles(on_held=lambda runtime_id, why: None).note("r", b"1", body, 0.0)

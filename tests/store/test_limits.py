@@ -64,11 +64,12 @@ async def test_what_is_used_of_a_budget_is_summed_for_whom_it_counts(filled: Dat
         rows.call(tokens=Tokens(5, 1), cost=2, held_ms=4, user_id="u-bob", is_background=True, energy_mwh=9, images=2),
         rows.call(tokens=Tokens(3, 0), user_id="u-eve", model="large"),
         rows.call(tokens=Tokens(9_000, 0), at=NOW - 1),
+        rows.call(tokens=Tokens(9_000, 0), at=NOW + 1),  # by a clock that stood ahead
     ]
     await usage.settle(filled, calls, log="usage", offset=1)
 
     async def used(*arguments: object, **more: bool) -> dict[str, int]:
-        return await usage.used(filled, _budget(*arguments, **more), NOW)  # type: ignore[arg-type]
+        return await usage.used(filled, _budget(*arguments, **more), NOW, NOW + 1)  # type: ignore[arg-type]
 
     assert await used(Scope.BOX) == {"": 129}
     assert await used(Scope.EACH) == {"u-ada": 120, "u-bob": 6, "u-eve": 3}
