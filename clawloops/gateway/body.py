@@ -35,6 +35,7 @@ class Body:
     stream: bool
     size: int = 0  # bytes, images left out
     images: int = 0
+    limit: int = 0  # tokens of each answer, the gateway's own; 0: none
 
     @property
     def hide_usage(self) -> bool:
@@ -56,34 +57,43 @@ class Body:
 
     def most_output(self, longest: int) -> int:
         """Tokens that its answers may have together, none more than `longest`; 0 for a call that makes none."""
-        return (
-            min(max(self._limits().values(), default=longest), longest) * self.answers if self.endpoint.longest else 0
-        )
+        if not self.endpoint.longest:
+            return 0
+        return min(max(self._limits().values(), default=longest), self.limit or longest, longest) * self.answers
 
-    def capped(self, most: int, *, always: str) -> Body:
-        """The same call with answers of so many tokens at most, together.
-
-        `always`: the field that says so where it names no other; where the backend knows no other one, it is added.
-        """
-        each = max(1, most // self.answers)
-        limits: dict[str, Any] = {name: min(value, each) for name, value in self._limits().items()}
-        if not limits or always == self.endpoint.longest[-1]:
-            limits[always] = min(limits.values(), default=each)
-        if self.endpoint.usage is Usage.LINES:
-            limits = {"options": {**(self.fields.get("options") or {}), **limits}}
-        return replace(self, fields={**self.fields, **limits})
+    def capped(self, most: int) -> Body:
+        """The same call with answers of so many tokens at most, together."""
+        return replace(self, limit=max(1, most // self.answers))
 
     def _limits(self) -> dict[str, int]:
+        """Those that it names; what is below 0 means none."""
         fields = (self.fields.get("options") or {}) if self.endpoint.usage is Usage.LINES else self.fields
         named = {name: fields.get(name) for name in self.endpoint.longest}
-        return {name: value for name, value in named.items() if value is not None and value > 0}
+        return {name: value for name, value in named.items() if value is not None and value >= 0}
 
-    def forwarded(self, model: str, extra: Mapping[str, str]) -> bytes:
+    def _limited(self, limit_in: str) -> dict[str, Any]:
+        """The fields with its limit in them: where it names one, else (or where no other is heeded) in `limit_in`."""
+        limits: dict[str, Any] = {name: min(value, self.limit) for name, value in self._limits().items()}
+        if not limits or limit_in not in (*limits, self.endpoint.longest[0]):
+            limits = {limit_in: min(limits.values(), default=self.limit)}
+        if self.endpoint.usage is Usage.LINES:
+            return {**self.fields, "options": {**(self.fields.get("options") or {}), **limits}}
+        fields = {name: value for name, value in self.fields.items() if name not in self.endpoint.longest}
+        thinking = fields.get("thinking")
+        if isinstance(thinking, dict) and isinstance(budget := thinking.get("budget_tokens"), int):
+            least, most = 1024, limits[limit_in] - 1 if limit_in in limits else budget  # Anthropic's own bounds
+            fields["thinking"] = {**thinking, "budget_tokens": min(budget, most)}
+            if most < least:
+                del fields["thinking"]
+        return {**fields, **limits}
+
+    def forwarded(self, model: str, extra: Mapping[str, str], *, limit_in: str = "") -> bytes:
         """The JSON for the upstream, with its own name for the model and `extra` fields of the gateway's own.
 
-        Raises BadInput when it is nested deeper than can be written.
+        `limit_in`: the field in which this backend heeds a limit. Raises BadInput when it is nested deeper than can be
+        written.
         """
-        fields = {**self.fields, "model": model, **extra}
+        fields = {**(self._limited(limit_in) if self.limit else self.fields), "model": model, **extra}
         if self._asks:
             fields["stream_options"] = {**(self.fields.get("stream_options") or {}), "include_usage": True}
         try:
@@ -133,17 +143,20 @@ def rebuild(endpoint: Endpoint, raw: bytes) -> Body:
 
 
 def _refuse_odd_numbers(endpoint: Endpoint, fields: dict[str, Any]) -> None:
-    """What says how much is to be answered is a whole number: a budget reckons with it."""
+    """What says how much is to be answered is a whole number: a budget reckons with it. Below 0 it means no limit."""
     options = fields.get("options") if endpoint.usage is Usage.LINES else fields
-    least = -2 if endpoint.usage is Usage.LINES else 1  # Ollama's -1 and -2 mean: no limit
-    for name in endpoint.longest:
-        value = (options or {}).get(name)
-        if value is not None and (type(value) is not int or not least <= value < 2**31):
-            raise BadInput(f"'{name}' must be a whole number of tokens above 0.", field=name)
+    for name in endpoint.longest if options else ():
+        _whole(options, name, range(-2, 2**31), "must be a whole number of tokens.")
     for name in ("n", "best_of"):
-        value = fields.get(name)
-        if value is not None and (type(value) is not int or not 1 <= value <= _MOST_ANSWERS):
-            raise BadInput(f"'{name}' must be a whole number from 1 to {_MOST_ANSWERS}.", field=name)
+        _whole(fields, name, range(1, _MOST_ANSWERS + 1), f"must be a whole number from 1 to {_MOST_ANSWERS}.")
+
+
+def _whole(fields: Any, name: str, allowed: range, refusal: str) -> None:
+    value = fields.get(name)
+    if isinstance(value, float) and value.is_integer():
+        value = fields[name] = int(value)
+    if value is not None and (type(value) is not int or value not in allowed):
+        raise BadInput(f"'{name}' {refusal}", field=name)
 
 
 def _without_state(fields: dict[str, Any]) -> dict[str, Any]:

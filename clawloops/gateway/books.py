@@ -24,11 +24,11 @@ from clawloops.gateway.meter import Meter
 from clawloops.gateway.queue import Seat
 from clawloops.gateway.route import Caller
 from clawloops.model.budget import Measure
-from clawloops.model.provider import BackendKind, Route, Target
+from clawloops.model.provider import Route, Target
 from clawloops.model.usage import Call, Opened, Price, Progress, Tokens
 
 _LOOK_EVERY_S = 1.0
-_CUT = (429, 499)  # by a budget, or by a caller who left
+_LEFT = 499
 _IMAGE_TOKENS = 1_500  # ESTIMATE: of one image; providers count 85 to 1,600
 _log = logging.getLogger(__name__)
 
@@ -107,7 +107,8 @@ class Books:
         turn.hold.end()
         self._turns.discard(turn)
         self._budgets.settled(call, turn.payer)
-        self._density.learn(call.model, turn.body, call.tokens)
+        if turn.meter is not None and turn.meter.is_told:
+            self._density.learn(call.model, turn.body, call.tokens)
         self._settled(call)
 
 
@@ -116,7 +117,7 @@ class Turn:
 
     __slots__ = (
         *("caller", "route", "body", "payer", "hold", "admitted", "backend_id", "meter", "reply", "limit", "exhausted"),
-        *("_books", "_id", "_at", "_input", "_tries", "_most", "_start", "_first_ms", "_ended"),
+        *("_books", "_id", "_at", "_input", "_tries", "_is_asked", "_most", "_start", "_first_ms", "_ended"),
     )
 
     def __init__(
@@ -149,6 +150,7 @@ class Turn:
         self._input = input_
         self._most = body.most_output(route.model.context_window)  # tokens of output: no estimate is above that
         self._tries: list[tuple[Target, Seat | None]] = []
+        self._is_asked = False
         self._start = time.monotonic()
         self._first_ms: int | None = None
         self._ended = False
@@ -168,10 +170,12 @@ class Turn:
             is_background=self.payer.is_background,
         )
 
-    def asking(self, target: Target, seat: Seat | None) -> None:
-        """A backend is asked now."""
-        self._tries.append((target, seat))
-        self.backend_id = target.backend.id
+    def asking(self, target: Target | None, seat: Seat | None) -> None:
+        """A backend is asked now; None: it has failed or refused."""
+        self._is_asked = target is not None
+        if target is not None:
+            self._tries.append((target, seat))
+            self.backend_id = target.backend.id
 
     def began(self) -> None:
         """The first piece of the answer is there."""
@@ -245,11 +249,13 @@ class Turn:
 
     def _tokens(self, status: int) -> Tokens:
         """What it used: as the backend counted, else as far as it was seen."""
-        unsaid = self._input if self.body.endpoint.longest else 0  # what makes no answer may well have no usage
-        if self.meter is None:  # cut before its answer began: the backend had the question all the same
-            return Tokens(unsaid if self._tries and status in _CUT else 0)
-        tokens = self.meter.tokens(unsaid=unsaid)
-        return tokens if status == 200 or tokens.output <= self._most else replace(tokens, output=self._most)
+        if self.meter is None:  # cut before its answer began: a backend that was asked had the question all the same
+            was_cut = self._is_asked and (status == _LEFT or self.exhausted is not None)
+            return Tokens(self._input) if was_cut and self._most else Tokens()
+        tokens = self.meter.tokens(unsaid=self._input if self._most else 0)  # without an answer often none is told
+        if self.meter.is_told and status == 200:
+            return tokens
+        return replace(tokens, output=min(tokens.output, self._most))
 
     def _so_far(self) -> int:
         return min(self.meter.so_far(), self._most) if self.meter else 0
@@ -313,5 +319,4 @@ def _capped(body: Body, route: Route, hold: Hold, *, input_: int, longest: int) 
         most = min(most, (cost - price.cost(Tokens(input_))) * 1_000_000 // price.output)
     if tokens is None and (cost is None or not price.output):
         return body
-    is_ollama = route.targets[0].backend.kind is BackendKind.OLLAMA  # knows no max_completion_tokens
-    return body.capped(most, always=body.endpoint.longest[-1 if is_ollama else 0])
+    return body.capped(most)

@@ -6,7 +6,7 @@ fit are refused, and an answer that outgrows what is left is cut. Pure: the call
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from clawloops.model.budget import Budget, Measure, Scope
@@ -192,6 +192,7 @@ class Budgets:
         """
         self._budgets, self._groups, self._found = tuple(budgets), groups, {}
         known = {each.id: each for each in self._budgets}
+        ahead: set[_Count] = set()
         self._counts = {key: count for key, count in self._counts.items() if key[0] in known}
         for key in {*self._counts, *used}:
             if key[0] not in known:
@@ -201,12 +202,14 @@ class Budgets:
                 count.end = 0
             count.budget = known[key[0]]
             count.turn_to(now)
-            if count.start == count.budget.span.around(now)[0]:  # else a call has begun the next span already
+            if count.start == count.budget.span.around(now)[0]:
                 count.used = used.get(key, 0)
+            else:  # a call has begun the next span already, and is counted in it
+                ahead.add(count)
         tape, self._tape = self._tape, None
         for call, payer in tape or ():
             if call.id not in summed:
-                self.settled(call, payer)
+                self._add(call, payer, but_for=ahead)
 
     def open(self, payer: Payer, *, now: int) -> Hold:
         """For what a call is to set aside; it counts for nothing before `Hold.set_aside`."""
@@ -219,8 +222,13 @@ class Budgets:
         """Count what a call used. Its hold has ended."""
         if self._tape is not None:
             self._tape.append((call, payer))
+        self._add(call, payer)
+
+    def _add(self, call: Call, payer: Payer, *, but_for: Collection[_Count] = ()) -> None:
         use = use_of(call)
         for count in self._for(payer):
+            if count in but_for:
+                continue
             if not count.start <= call.at < count.end:
                 if call.at < count.start:  # it belongs to a span that is over
                     continue

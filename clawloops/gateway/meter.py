@@ -25,6 +25,7 @@ class Meter(Protocol):
     """Fed each piece of the body in order. `finished` turns true with the piece that completes the answer."""
 
     finished: bool
+    is_told: bool  # whether the backend has counted; of a whole answer known once `tokens` was asked
 
     def feed(self, piece: bytes) -> bytes:
         """The bytes to hand on now."""
@@ -47,6 +48,7 @@ class StreamMeter:
 
     def __init__(self, usage: Usage = Usage.CHAT, *, hide_usage: bool) -> None:
         self.finished = False
+        self.is_told = False
         self._usage = usage
         self._tongue = TONGUES[usage]
         self._marks, self._lines, self._word = self._tongue.marks, self._tongue.lines, self._tongue.word
@@ -127,6 +129,7 @@ class StreamMeter:
         self.finished = self.finished or last
         if told is None:
             return True
+        self.is_told = True
         self._told = {**(self._told or {}), **{name: value for name, value in told.items() if value is not None}}
         if self._usage is not Usage.CHAT:
             return True
@@ -139,6 +142,7 @@ class BodyMeter:
 
     def __init__(self, usage: Usage = Usage.CHAT, *, length: int | None) -> None:
         self.finished = length == 0
+        self.is_told = False
         self._usage = usage
         self._left = length
         self._kept: list[bytes] = []
@@ -167,6 +171,7 @@ class BodyMeter:
         except orjson.JSONDecodeError:
             told = _told_at_the_end(self._usage, data)
         if told is not None:
+            self.is_told = True
             return tokens_of(self._usage, told)
         return Tokens(input=unsaid, output=0 if self.finished else self.so_far())  # what is whole may just not tell
 

@@ -204,6 +204,7 @@ def _refusal_of(error: Exhausted) -> answers.Refusal:
 
 async def _cut(request: web.Request, turn: Turn, error: Exhausted) -> web.StreamResponse:
     """End a call whose budget ended before it, and say so where that is still possible."""
+    turn.exhausted = error
     turn.end(429)
     reply, endpoint = turn.reply, turn.body.endpoint
     if reply is None:

@@ -43,7 +43,7 @@ class Asked:
     route: Route
     body: Body
     is_background: bool
-    asking: Callable[[Target, Seat | None], None]  # told before each try, once it has its seat
+    asking: Callable[[Target | None, Seat | None], None]  # told before each try, and (None) that one has failed
 
 
 @dataclass(slots=True)
@@ -200,6 +200,7 @@ class Reach:
             raw = await _head_of(answer)
         except BROKEN as error:
             _close(answer)
+            asked.asking(None, None)
             why = answers.scrub(_why(error), self.secrets_of(asked.route))
             _log.warning("backend %r broke off: %s", backend.name, why)
             self._failed(backend.id, why)
@@ -213,6 +214,7 @@ class Reach:
             if reached is None and seat is not None:
                 seat.leave()
         _close(answer)
+        asked.asking(None, None)
         hidden = self.secrets_of(asked.route)
         _log.warning("backend %r answered %d: %s", backend.name, answer.status, answers.said(raw, hidden))
         refusal = answers.of_backend(backend.name, answer.status, raw, hidden, path=asked.body.endpoint.path)
@@ -268,7 +270,7 @@ class Reach:
     async def _post(self, asked: Asked, way: Upstream) -> aiohttp.ClientResponse:
         return await self._session.post(
             way.url,
-            data=asked.body.forwarded(way.model, way.extra),
+            data=asked.body.forwarded(way.model, way.extra, limit_in=way.limit_in),
             headers=headers.to_upstream(asked.header, credential=way.credential),
             allow_redirects=False,
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from clawloops.errors import BackendUnavailable, BadInput
 from clawloops.gateway.endpoints import Dialect, Endpoint
@@ -30,6 +30,7 @@ class Upstream:
     model: str  # what the backend calls the model
     credential: dict[str, str] = field(repr=False)  # header fields
     extra: dict[str, str] = field(default_factory=dict, repr=False)  # fields to add to the body
+    limit_in: str = ""  # the field in which the backend heeds a limit of its answer
 
 
 def ways(backend: Backend, model: str, key: str | None, endpoint: Endpoint, litellm: LiteLLM) -> list[Upstream]:
@@ -37,6 +38,13 @@ def ways(backend: Backend, model: str, key: str | None, endpoint: Endpoint, lite
 
     Raises BackendUnavailable without a LiteLLM where one is needed, BadInput for a dialect that nobody translates.
     """
+    if not endpoint.longest:
+        return _ways(backend, model, key, endpoint, litellm)
+    limit_in = endpoint.longest[-1 if backend.kind is BackendKind.OLLAMA else 0]  # it knows no max_completion_tokens
+    return [replace(way, limit_in=limit_in) for way in _ways(backend, model, key, endpoint, litellm)]
+
+
+def _ways(backend: Backend, model: str, key: str | None, endpoint: Endpoint, litellm: LiteLLM) -> list[Upstream]:
     address = backend.url.rstrip("/")
     match backend.kind:
         case BackendKind.OLLAMA:

@@ -19,7 +19,7 @@ from clawloops.gateway.budgets import Budgets, Exhausted, Hold, Payer, Use
 from clawloops.gateway.endpoints import ENDPOINTS
 from clawloops.gateway.meter import BodyMeter
 from clawloops.model.budget import Budget, Measure, Scope, Span
-from clawloops.model.provider import BackendKind, Route, Target
+from clawloops.model.provider import Backend, BackendKind, Route, Target
 from clawloops.model.usage import Call, Opened, Price, Tokens
 from tests.gateway.gate import TOKEN, Gateway
 from tests.upstream import Script
@@ -171,7 +171,9 @@ async def test_one_call_sets_no_more_aside_than_the_longest_answer_that_its_mode
     [
         ("openai", {"max_tokens": 1, "max_completion_tokens": 900}, {"max_tokens": 1, "max_completion_tokens": 900}),
         ("openai", {}, {"max_completion_tokens": 8192}),
-        ("ollama", {"max_completion_tokens": 500}, {"max_completion_tokens": 500, "max_tokens": 500}),
+        ("ollama", {"max_completion_tokens": 500}, {"max_tokens": 500}),
+        ("openai", {"max_tokens": -1}, {"max_completion_tokens": 8192}),
+        ("openai", {"max_tokens": 12.0}, {"max_tokens": 12}),
         ("ollama", {}, {"max_tokens": 8192}),
         ("openai", {"max_tokens": 10, "n": 3}, {"max_tokens": 10}),
     ],
@@ -204,16 +206,16 @@ def test_what_answers_may_have_together_is_never_underrated(fields: dict[str, An
     chat = ENDPOINTS["/v1/chat/completions"]
     body = Body(chat, "small", fields, stream=False)
     assert body.most_output(8192) == most
-    capped = body.capped(most // 2, always="max_completion_tokens")
+    capped = body.capped(most // 2)
     assert capped.most_output(8192) <= max(most // 2, body.answers)
 
 
 @pytest.mark.parametrize(
     ("path", "fields"),
     [
-        ("/v1/chat/completions", {"max_tokens": 5.0}), ("/v1/chat/completions", {"max_tokens": "5"}),
+        ("/v1/chat/completions", {"max_tokens": 5.5}), ("/v1/chat/completions", {"max_tokens": "5"}),
         ("/v1/chat/completions", {"max_tokens": True}), ("/v1/chat/completions", {"n": 1000}),
-        ("/v1/chat/completions", {"n": 2.0}), ("/v1/messages", {"max_tokens": -1}),
+        ("/v1/chat/completions", {"n": 0}), ("/v1/messages", {"max_tokens": -9}),
         ("/api/chat", {"options": {"num_predict": -3}}), ("/v1/chat/completions", {"max_completion_tokens": 2**40}),
     ],
 )  # fmt: skip
@@ -224,6 +226,55 @@ async def test_a_limit_that_is_no_whole_number_is_refused_by_name(
     async with await gateway.post("small", path=path, **fields) as answer:
         assert answer.status == 400
         assert "must be a whole number" in await answer.text()
+
+
+async def test_a_backend_that_asks_to_slow_down_costs_nothing(gateway: Gateway) -> None:
+    gateway.serve_model("error-429")
+    gateway.serve_model("small")
+    _limit(gateway, _budget(1_000_000))
+    assert await _statuses(gateway, 3, "error-429", user="x" * 40_000) == {429: 3}
+    assert {call.tokens for call in gateway.settled} == {Tokens()}
+    assert gateway.budgets.levels(now_ms())[0].used == 0
+
+
+async def test_an_estimate_does_not_learn_from_itself(gateway: Gateway) -> None:
+    gateway.serve_model("cut-1")
+    for _ in range(20):
+        async with await gateway.post("cut-1", stream=True) as answer:
+            with pytest.raises(aiohttp.ClientError):
+                await answer.read()
+    first, *_, last = (each for each in gateway.written if isinstance(each, Opened))
+    assert last.input == first.input
+
+
+async def test_each_backend_of_a_name_is_told_the_limit_in_its_own_field(gateway: Gateway) -> None:
+    lab = Backend("b-lab", "Lab", BackendKind.OLLAMA, "http://127.0.0.1:1", "", 1)
+    gateway.serve_model("small")
+    (route,) = gateway.directory.routes()
+    gateway.directory.set_routes([Route(route.model, (Target(lab, "small"), *route.targets))])
+    _limit(gateway, _budget(1_000_000))
+    async with await gateway.post("small", max_completion_tokens=500) as answer:
+        assert answer.status == 200
+    body = gateway.upstream.seen[0].body
+    assert body["max_completion_tokens"] == 500 and "max_tokens" not in body
+
+
+async def test_thinking_fits_into_an_answer_that_is_shortened(gateway: Gateway) -> None:
+    gateway.serve_model("small")
+    _limit(gateway, _budget(1_000_000))
+    thinking = {"type": "enabled", "budget_tokens": 10_000}
+    async with await gateway.post("small", path="/v1/messages", max_tokens=16_000, thinking=thinking) as answer:
+        assert answer.status == 200
+    body = gateway.upstream.seen[0].body
+    assert (body["max_tokens"], body["thinking"]["budget_tokens"]) == (8192, 8191)
+
+
+async def test_what_makes_no_answer_has_no_output(gateway: Gateway) -> None:
+    gateway.serve_model("small")
+    gateway.upstream.scripts["small"] = Script(pieces=['{"input_tokens": 14}'], content_type="application/json")
+    async with await gateway.post("small", path="/v1/messages/count_tokens") as answer:
+        assert answer.status == 200
+    assert gateway.settled[0].tokens == Tokens()
 
 
 async def test_a_body_that_is_padded_does_not_make_the_next_one_seem_small(gateway: Gateway) -> None:
