@@ -144,7 +144,7 @@ def exhausted(budget: Budget, *, resets_at: int, is_passing: bool) -> Refusal:
         anew = datetime.fromtimestamp(resets_at / 1000, UTC)
         when = f"It begins anew at {anew:%H:%M} UTC on {anew:%d %B}."
         text = f"The budget {whose} ({budget.in_words}) is used up. {when} Ask your admin for more."
-    return Refusal(429, text, "insufficient_quota", "budget_exhausted")
+    return Refusal(429, text, "rate_limit_error", "budget_exhausted")
 
 
 _WHOSE = {

@@ -70,7 +70,7 @@ def test_a_model_file_is_brought_loaded_offered_and_removed(story: Story) -> Non
     expect(_row(story, "brought:latest")).to_have_count(0)
 
 
-@pytest.mark.limit(300)
+@pytest.mark.limit(500)
 def test_a_budget_that_is_used_up_is_said_in_the_chat_and_on_the_first_page(story: Story) -> None:
     story.reach("chatted through LiteLLM")
     page = story.owner.page
@@ -85,7 +85,7 @@ def test_a_budget_that_is_used_up_is_said_in_the_chat_and_on_the_first_page(stor
     story.picture(page, "budget")
     story.chat.send("Is there anything left for me?")
     # OpenClaw keeps a provider's words to itself, and names the kind of the refusal.
-    said = re.compile("provider billing issue", re.IGNORECASE)
+    said = re.compile("rate limited", re.IGNORECASE)
     expect(story.chat.log.get_by_text(said).last).to_be_visible(timeout=90_000)
     story.picture(story.chat.page, "budget-in-the-chat")
     story.second.sign_in(MEMBER)
@@ -94,7 +94,11 @@ def test_a_budget_that_is_used_up_is_said_in_the_chat_and_on_the_first_page(stor
     card.locator("summary").click()
     card.get_by_role("button", name="Remove it").click()
     expect(card).to_have_count(0)
-    answer = story.chat.ask("And now?", 150)
+    for _ in range(5):  # OpenClaw leaves a provider alone for a moment that limited it
+        answer = story.chat.ask("And now?", 150)
+        if "cloud39" in answer.text:
+            break
+        story.chat.page.wait_for_timeout(20_000)
     assert "cloud39" in answer.text
 
 
