@@ -188,8 +188,10 @@ def _refuse(turn: Turn, refusal: answers.Refusal, *, retry_after: str = "") -> w
 def _refuse_exhausted(error: Exhausted, dialect: Dialect) -> web.Response:
     reply = respond(_refusal_of(error), dialect)
     seconds = 1 if error.is_passing else max(1, -(-(error.resets_at - now_ms()) // 1000))
+    if seconds > _SOON_S:  # not told when: OpenClaw would wait for it without a word to the person at it
+        return _for_good(reply)
     reply.headers["Retry-After"] = str(seconds)
-    return _for_good(reply) if seconds > _SOON_S else reply
+    return reply
 
 
 def _for_good(reply: web.Response) -> web.Response:
