@@ -8,19 +8,15 @@ from typing import Any
 
 import aiohttp
 import anthropic
-import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from clawloops.clock import now_ms
-from clawloops.gateway.body import Body
 from clawloops.gateway.budgets import Budgets, Exhausted, Hold, Payer, Use
-from clawloops.gateway.endpoints import ENDPOINTS
-from clawloops.gateway.meter import BodyMeter
 from clawloops.model.budget import Budget, Measure, Scope, Span
-from clawloops.model.provider import Backend, BackendKind, Route, Target
-from clawloops.model.usage import Call, Opened, Price, Tokens
+from clawloops.model.provider import Route, Target
+from clawloops.model.usage import Call, Price, Tokens
 from tests.gateway.gate import TOKEN, Gateway
 from tests.upstream import Script
 
@@ -28,7 +24,7 @@ DAY = 86_400_000
 NOW = 20_000 * DAY + 1000
 
 
-def _budget(
+def budget_of(
     amount: int,
     measure: Measure = Measure.TOKENS,
     *,
@@ -40,11 +36,11 @@ def _budget(
     return Budget(f"l-{scope}-{measure}-{span}", scope, subject, measure, span, amount, is_background, 0)
 
 
-def _limit(gateway: Gateway, *budgets: Budget, **groups: frozenset[str]) -> None:
+def limit(gateway: Gateway, *budgets: Budget, **groups: frozenset[str]) -> None:
     gateway.budgets.set(budgets, groups, {}, now=now_ms())
 
 
-async def _statuses(gateway: Gateway, count: int, model: str = "small", **fields: Any) -> Counter[int]:
+async def statuses(gateway: Gateway, count: int, model: str = "small", **fields: Any) -> Counter[int]:
     async def one() -> int:
         async with await gateway.post(model, **fields) as answer:
             await answer.read()
@@ -55,8 +51,8 @@ async def _statuses(gateway: Gateway, count: int, model: str = "small", **fields
 
 async def test_of_a_hundred_calls_at_once_as_many_go_through_as_the_budget_has(gateway: Gateway) -> None:
     gateway.serve_model("small")
-    _limit(gateway, _budget(7, Measure.REQUESTS))
-    assert await _statuses(gateway, 100) == {200: 7, 429: 93}
+    limit(gateway, budget_of(7, Measure.REQUESTS))
+    assert await statuses(gateway, 100) == {200: 7, 429: 93}
     assert len(gateway.upstream.seen) == len(gateway.settled) == 7
 
 
@@ -64,15 +60,15 @@ async def test_of_a_hundred_calls_at_once_as_many_go_through_as_the_budget_has(g
 async def test_a_hundred_calls_at_once_use_no_more_tokens_than_there_are(gateway: Gateway, *, streamed: bool) -> None:
     gateway.serve_model("small")
     await (await gateway.post("small", max_tokens=5)).read()  # from now on its input can be estimated
-    _limit(gateway, _budget(100))
-    assert (await _statuses(gateway, 100, stream=streamed, max_tokens=5))[200] > 2
+    limit(gateway, budget_of(100))
+    assert (await statuses(gateway, 100, stream=streamed, max_tokens=5))[200] > 2
     used = sum(call.tokens.input + call.tokens.output for call in gateway.settled[1:])
     assert 48 <= used <= 100
 
 
 async def test_a_whole_answer_is_asked_for_no_longer_than_there_is_left(gateway: Gateway) -> None:
     gateway.serve_model("small")
-    _limit(gateway, _budget(1000))
+    limit(gateway, budget_of(1000))
     await (await gateway.post("small")).read()
     await (await gateway.post("small", max_tokens=2)).read()
     await (await gateway.post("small", path="/v1/messages", max_tokens=100_000)).read()
@@ -97,7 +93,7 @@ async def test_a_stream_that_outgrows_its_budget_is_cut_with_a_word_in_its_diale
     kind: Any = {"kind": "ollama"} if path == "/api/chat" else {}
     gateway.serve_model("long-500", **kind)
     gateway.upstream.scripts["long-500"] = Script(words=["word "] * 500, gap_s=0.001)
-    _limit(gateway, _budget(80))
+    limit(gateway, budget_of(80))
     fields = {"input": "Hello"} if path == "/v1/responses" else {}
     body = {"model": "long-500", "messages": [{"role": "user", "content": "Hello"}], "stream": True, **fields}
     if path == "/v1/responses":
@@ -114,7 +110,7 @@ async def test_a_stream_that_outgrows_its_budget_is_cut_with_a_word_in_its_diale
         while gateway.upstream.seen[0].ended_at is None:
             await asyncio.sleep(0.01)
     gateway.serve_model("small")
-    _limit(gateway, _budget(1))
+    limit(gateway, budget_of(1))
     async with await gateway.post("small") as answer:
         assert answer.status == 429
         assert answer.headers["X-Should-Retry"] == "false"
@@ -123,7 +119,7 @@ async def test_a_stream_that_outgrows_its_budget_is_cut_with_a_word_in_its_diale
 
 async def test_anthropics_own_client_shows_the_message(gateway: Gateway) -> None:
     gateway.serve_model("small")
-    _limit(gateway, _budget(1, Measure.REQUESTS))
+    limit(gateway, budget_of(1, Measure.REQUESTS))
     client = anthropic.AsyncAnthropic(api_key=TOKEN, base_url=gateway.url)
     asked: Any = {"model": "small", "max_tokens": 9, "messages": [{"role": "user", "content": "Hello"}]}
     await client.messages.create(**asked)
@@ -136,7 +132,7 @@ async def test_anthropics_own_client_shows_the_message(gateway: Gateway) -> None
 async def test_gpu_time_that_runs_out_ends_a_call_that_has_said_nothing_yet(gateway: Gateway) -> None:
     gateway.upstream.scripts["mute"] = Script(stepwise=True)
     gateway.serve_model("mute", slots=1)
-    _limit(gateway, _budget(500, Measure.GPU_MS))
+    limit(gateway, budget_of(500, Measure.GPU_MS))
     async with await gateway.post("mute", stream=True) as answer:
         got = await answer.read()
     assert b"1 s of GPU time" in got or b"0 s of GPU time" in got
@@ -145,7 +141,7 @@ async def test_gpu_time_that_runs_out_ends_a_call_that_has_said_nothing_yet(gate
 
 async def test_gpu_time_ends_a_whole_answer_that_has_not_begun(gateway: Gateway) -> None:
     gateway.serve_model("hang", slots=1)
-    _limit(gateway, _budget(500, Measure.GPU_MS))
+    limit(gateway, budget_of(500, Measure.GPU_MS))
     async with await gateway.post("hang") as answer:
         assert answer.status == 429
         assert "GPU time" in (await answer.json())["error"]["message"]
@@ -157,155 +153,26 @@ async def test_gpu_time_ends_a_whole_answer_that_has_not_begun(gateway: Gateway)
 async def test_one_call_sets_no_more_aside_than_the_longest_answer_that_its_model_gives(gateway: Gateway) -> None:
     gateway.serve_model("hang")
     gateway.serve_model("small")
-    _limit(gateway, _budget(100_000, scope=Scope.BOX))
+    limit(gateway, budget_of(100_000, scope=Scope.BOX))
     asking = asyncio.create_task(gateway.post("hang", max_tokens=10**9))
     while not gateway.upstream.seen:
         await asyncio.sleep(0.01)
     assert gateway.upstream.seen[0].body["max_tokens"] == 8192
-    assert await _statuses(gateway, 1, max_tokens=5) == {200: 1}
+    assert await statuses(gateway, 1, max_tokens=5) == {200: 1}
     asking.cancel()
-
-
-@pytest.mark.parametrize(
-    ("kind", "fields", "sent"),
-    [
-        ("openai", {"max_tokens": 1, "max_completion_tokens": 900}, {"max_tokens": 1, "max_completion_tokens": 900}),
-        ("openai", {}, {"max_completion_tokens": 8192}),
-        ("ollama", {"max_completion_tokens": 500}, {"max_tokens": 500}),
-        ("openai", {"max_tokens": -1}, {"max_completion_tokens": 8192}),
-        ("openai", {"max_tokens": 12.0}, {"max_tokens": 12}),
-        ("ollama", {}, {"max_tokens": 8192}),
-        ("openai", {"max_tokens": 10, "n": 3}, {"max_tokens": 10}),
-    ],
-)
-async def test_a_backend_is_told_the_limit_in_the_field_that_it_heeds(
-    gateway: Gateway, kind: str, fields: dict[str, Any], sent: dict[str, int]
-) -> None:
-    served: Any = {"kind": BackendKind(kind)}
-    gateway.serve_model("small", **served)
-    _limit(gateway, _budget(1_000_000))
-    async with await gateway.post("small", **fields) as answer:
-        assert answer.status == 200
-    body = gateway.upstream.seen[0].body
-    assert {name: body[name] for name in ("max_tokens", "max_completion_tokens") if name in body} == sent
-
-
-@pytest.mark.parametrize(
-    ("fields", "most"),
-    [
-        ({"max_tokens": 1, "max_completion_tokens": 900}, 900),
-        ({"max_tokens": 5, "n": 4}, 20),
-        ({"max_tokens": 5, "n": 4, "best_of": 6}, 30),
-        ({"prompt": ["a", "b", "c"], "max_tokens": 7}, 21),
-        ({"prompt": [1, 2, 3], "max_tokens": 7}, 7),
-        ({"max_tokens": 10**9}, 8192),
-        ({}, 8192),
-    ],
-)
-def test_what_answers_may_have_together_is_never_underrated(fields: dict[str, Any], most: int) -> None:
-    chat = ENDPOINTS["/v1/chat/completions"]
-    body = Body(chat, "small", fields, stream=False)
-    assert body.most_output(8192) == most
-    capped = body.capped(most // 2)
-    assert capped.most_output(8192) <= max(most // 2, body.answers)
-
-
-@pytest.mark.parametrize(
-    ("path", "fields"),
-    [
-        ("/v1/chat/completions", {"max_tokens": 5.5}), ("/v1/chat/completions", {"max_tokens": "5"}),
-        ("/v1/chat/completions", {"max_tokens": True}), ("/v1/chat/completions", {"n": 1000}),
-        ("/v1/chat/completions", {"n": 0}), ("/v1/messages", {"max_tokens": -9}),
-        ("/api/chat", {"options": {"num_predict": -3}}), ("/v1/chat/completions", {"max_completion_tokens": 2**40}),
-    ],
-)  # fmt: skip
-async def test_a_limit_that_is_no_whole_number_is_refused_by_name(
-    gateway: Gateway, path: str, fields: dict[str, Any]
-) -> None:
-    gateway.serve_model("small", kind=BackendKind.OLLAMA)
-    async with await gateway.post("small", path=path, **fields) as answer:
-        assert answer.status == 400
-        assert "must be a whole number" in await answer.text()
-
-
-async def test_a_backend_that_asks_to_slow_down_costs_nothing(gateway: Gateway) -> None:
-    gateway.serve_model("error-429")
-    gateway.serve_model("small")
-    _limit(gateway, _budget(1_000_000))
-    assert await _statuses(gateway, 3, "error-429", user="x" * 40_000) == {429: 3}
-    assert {call.tokens for call in gateway.settled} == {Tokens()}
-    assert gateway.budgets.levels(now_ms())[0].used == 0
-
-
-async def test_an_estimate_does_not_learn_from_itself(gateway: Gateway) -> None:
-    gateway.serve_model("cut-1")
-    for _ in range(20):
-        async with await gateway.post("cut-1", stream=True) as answer:
-            with pytest.raises(aiohttp.ClientError):
-                await answer.read()
-    first, *_, last = (each for each in gateway.written if isinstance(each, Opened))
-    assert last.input == first.input
-
-
-async def test_each_backend_of_a_name_is_told_the_limit_in_its_own_field(gateway: Gateway) -> None:
-    lab = Backend("b-lab", "Lab", BackendKind.OLLAMA, "http://127.0.0.1:1", "", 1)
-    gateway.serve_model("small")
-    (route,) = gateway.directory.routes()
-    gateway.directory.set_routes([Route(route.model, (Target(lab, "small"), *route.targets))])
-    _limit(gateway, _budget(1_000_000))
-    async with await gateway.post("small", max_completion_tokens=500) as answer:
-        assert answer.status == 200
-    body = gateway.upstream.seen[0].body
-    assert body["max_completion_tokens"] == 500 and "max_tokens" not in body
-
-
-async def test_thinking_fits_into_an_answer_that_is_shortened(gateway: Gateway) -> None:
-    gateway.serve_model("small")
-    _limit(gateway, _budget(1_000_000))
-    thinking = {"type": "enabled", "budget_tokens": 10_000}
-    async with await gateway.post("small", path="/v1/messages", max_tokens=16_000, thinking=thinking) as answer:
-        assert answer.status == 200
-    body = gateway.upstream.seen[0].body
-    assert (body["max_tokens"], body["thinking"]["budget_tokens"]) == (8192, 8191)
-
-
-async def test_what_makes_no_answer_has_no_output(gateway: Gateway) -> None:
-    gateway.serve_model("small")
-    gateway.upstream.scripts["small"] = Script(pieces=['{"input_tokens": 14}'], content_type="application/json")
-    async with await gateway.post("small", path="/v1/messages/count_tokens") as answer:
-        assert answer.status == 200
-    assert gateway.settled[0].tokens == Tokens()
-
-
-async def test_a_body_that_is_padded_does_not_make_the_next_one_seem_small(gateway: Gateway) -> None:
-    gateway.serve_model("small")
-    padded = orjson.dumps({"model": "small", "messages": []}) + b" " * 100_000
-    for _ in range(100):
-        async with gateway.session.post(f"{gateway.url}/v1/chat/completions", data=padded) as answer:
-            assert answer.status == 200
-    async with await gateway.post("small", user="x" * 40_000) as answer:
-        await answer.read()
-    opened = [each for each in gateway.written if isinstance(each, Opened)]
-    assert opened[-1].input > 10_000
 
 
 async def test_what_a_budget_refuses_is_no_circle(gateway: Gateway) -> None:
     gateway.serve_model("small")
     gateway.attended.clear()
-    _limit(gateway, _budget(1, Measure.REQUESTS))
-    assert await _statuses(gateway, 30) == {200: 1, 429: 29}
+    limit(gateway, budget_of(1, Measure.REQUESTS))
+    assert await statuses(gateway, 30) == {200: 1, 429: 29}
     assert gateway.held == []
-
-
-async def test_a_whole_answer_that_is_cut_is_counted_as_far_as_it_came() -> None:
-    meter = BodyMeter(length=1_000_000)
-    meter.feed(b'{"choices":[{"message":{"content":"' + b"word " * 1000)
-    assert meter.tokens(unsaid=9) == Tokens(9, 1258)
 
 
 def test_a_sum_of_a_span_that_is_over_does_not_fill_the_next_one() -> None:
     budgets = Budgets(on_near=lambda budget, user_id: None)
-    minute = _budget(100, span=Span.MINUTE)
+    minute = budget_of(100, span=Span.MINUTE)
     budgets.set([minute], {}, {}, now=NOW)
     payer = Payer("u", "", "m", is_background=False)
     end = minute.span.around(NOW)[1]
@@ -322,27 +189,27 @@ async def test_money_is_counted_at_the_price_of_the_place(gateway: Gateway) -> N
     gateway.directory.set_routes(
         [Route(route.model, (Target(target.backend, target.upstream, target.credentials, price),))]
     )
-    _limit(gateway, _budget(200, Measure.COST))
-    assert (await _statuses(gateway, 1, max_tokens=5))[200] == 1
+    limit(gateway, budget_of(200, Measure.COST))
+    assert (await statuses(gateway, 1, max_tokens=5))[200] == 1
     cost = 7 * 3 + 1.2 + 5 * 15  # 11 tokens of input, 4 of them from a cache, and 5 of output
     assert gateway.settled[0].cost == round(cost + 0.5)
-    assert (await _statuses(gateway, 5, max_tokens=5))[200] == 1
+    assert (await statuses(gateway, 5, max_tokens=5))[200] == 1
     assert gateway.near[0][1] == "u-ada"
 
 
 async def test_a_budget_for_background_work_leaves_people_alone(gateway: Gateway) -> None:
     gateway.serve_model("small")
     gateway.attended.clear()
-    _limit(gateway, _budget(1, Measure.REQUESTS, is_background=True))
-    assert await _statuses(gateway, 3) == {200: 1, 429: 2}
+    limit(gateway, budget_of(1, Measure.REQUESTS, is_background=True))
+    assert await statuses(gateway, 3) == {200: 1, 429: 2}
     gateway.attended.add("r-ada")
-    assert await _statuses(gateway, 3) == {200: 3}
+    assert await statuses(gateway, 3) == {200: 3}
     assert [call.is_background for call in gateway.settled] == [True, False, False, False]
 
 
 async def test_a_caller_who_leaves_gives_back_what_was_set_aside(gateway: Gateway) -> None:
     gateway.serve_model("hang")
-    _limit(gateway, _budget(1000))
+    limit(gateway, budget_of(1000))
     asking = asyncio.create_task(gateway.post("hang"))
     while not gateway.upstream.seen:
         await asyncio.sleep(0.01)
@@ -355,9 +222,9 @@ async def test_a_caller_who_leaves_gives_back_what_was_set_aside(gateway: Gatewa
     async with asyncio.timeout(2):
         while not gateway.settled:
             await asyncio.sleep(0.01)
-    assert await _statuses(gateway, 1, "small") == {403: 1}
+    assert await statuses(gateway, 1, "small") == {403: 1}
     gateway.serve_model("small")
-    assert await _statuses(gateway, 1, "small", max_tokens=5) == {200: 1}
+    assert await statuses(gateway, 1, "small", max_tokens=5) == {200: 1}
 
 
 def set_aside(budgets: Budgets, payer: Payer, least: Use, most: Use, *, now: int) -> Hold:
@@ -375,9 +242,10 @@ def test_scopes_count_whom_they_name() -> None:
     budgets = Budgets(on_near=lambda budget, user_id: None)
     budgets.set(
         [
-            _budget(10, scope=Scope.BOX), _budget(10, scope=Scope.EACH), _budget(10, scope=Scope.MEMBER, subject="u"),
-            _budget(10, scope=Scope.GROUP, subject="g"), _budget(10, scope=Scope.KEY, subject="k"),
-            _budget(10, scope=Scope.MODEL, subject="m"),
+            budget_of(10, scope=Scope.BOX), budget_of(10, scope=Scope.EACH),
+            budget_of(10, scope=Scope.MEMBER, subject="u"),
+            budget_of(10, scope=Scope.GROUP, subject="g"), budget_of(10, scope=Scope.KEY, subject="k"),
+            budget_of(10, scope=Scope.MODEL, subject="m"),
         ],
         {"g": frozenset("uv")},
         {},
@@ -399,7 +267,7 @@ def test_scopes_count_whom_they_name() -> None:
 def test_a_span_that_is_over_begins_anew_without_the_calls_from_before() -> None:
     near: list[str] = []
     budgets = Budgets(on_near=lambda budget, user_id: near.append(user_id))
-    budgets.set([_budget(10)], {}, {}, now=NOW)
+    budgets.set([budget_of(10)], {}, {}, now=NOW)
     payer = Payer("u", "", "m", is_background=False)
     hold = set_aside(budgets, payer, Use(tokens=4), Use(tokens=9), now=NOW)
     with pytest.raises(Exhausted) as refused:
@@ -422,7 +290,7 @@ def test_what_is_settled_while_the_store_is_summed_counts_once() -> None:
     budgets.record()
     budgets.settled(_settled("1", 3), payer)
     budgets.settled(_settled("2", 4), payer)
-    budgets.set([_budget(100)], {}, {(_budget(100).id, "u"): 53}, now=NOW, summed=frozenset("1"))
+    budgets.set([budget_of(100)], {}, {(budget_of(100).id, "u"): 53}, now=NOW, summed=frozenset("1"))
     assert budgets.levels(NOW)[0].used == 57
 
 
@@ -435,7 +303,7 @@ def test_no_order_of_calls_has_more_set_aside_and_used_than_there_is(
 ) -> None:
     """Each call uses no more than it has set aside, as a call that is cut in time does."""
     budgets = Budgets(on_near=lambda budget, user_id: None)
-    budgets.set([_budget(amount)], {}, {}, now=NOW)
+    budgets.set([budget_of(amount)], {}, {}, now=NOW)
     payer = Payer("u", "", "m", is_background=False)
     open_: dict[int, tuple[Hold, int]] = {}
     used = 0
