@@ -22,21 +22,19 @@ _ANSWER = (
     '"message":{"role":"assistant","content":"%s"},"finish_reason":"stop"}],'
     '"usage":{"prompt_tokens":200,"completion_tokens":150,"total_tokens":350}}'
 ) % ("word " * 150)
-_UPSTREAM = """
-daemon off; worker_processes 1; error_log stderr crit; pid {folder}/upstream.pid;
+_NGINX = """
+daemon off; worker_processes 1; error_log stderr crit; pid {folder}/{name}.pid;
 events {{ worker_connections 4096; }}
 http {{
   access_log off; keepalive_requests 1000000000; client_body_temp_path {folder}; proxy_temp_path {folder};
   fastcgi_temp_path {folder}; uwsgi_temp_path {folder}; scgi_temp_path {folder};
-  server {{ listen 127.0.0.1:{port} backlog=4096; default_type application/json; return 200 '{answer}'; }}
+{http}
 }}
 """
+_UPSTREAM = """
+  server {{ listen 127.0.0.1:{port} backlog=4096; default_type application/json; return 200 '{answer}'; }}
+"""
 _PEER = """
-daemon off; worker_processes 1; error_log stderr crit; pid {folder}/peer.pid;
-events {{ worker_connections 4096; }}
-http {{
-  access_log off; keepalive_requests 1000000000; client_body_temp_path {folder}; proxy_temp_path {folder};
-  fastcgi_temp_path {folder}; uwsgi_temp_path {folder}; scgi_temp_path {folder};
   map $http_authorization $key {{ default ""; "Bearer {token}" "Bearer {key}"; }}
   upstream behind {{ server 127.0.0.1:{upstream}; keepalive 256; keepalive_requests 1000000000; }}
   server {{
@@ -45,7 +43,6 @@ http {{
     proxy_buffering {buffering};
     location / {{ if ($key = "") {{ return 401; }} proxy_pass http://behind; }}
   }}
-}}
 """
 _LITELLM = """
 model_list:
@@ -130,7 +127,7 @@ class Cast:
     async def upstream(self) -> Peer:
         """Answers every call at once with 1 KB of JSON."""
         port = free_port()
-        text = _UPSTREAM.format(folder=self._folder, port=port, answer=_ANSWER)
+        text = _UPSTREAM.format(port=port, answer=_ANSWER)
         return await self._start("upstream", self._nginx("upstream", text), core=1, port=port)
 
     async def source(self, chunks: int, gap_ms: float) -> Peer:
@@ -141,7 +138,6 @@ class Cast:
     async def nginx(self, upstream: Peer, *, buffering: bool = True) -> Peer:
         port = free_port()
         text = _PEER.format(
-            folder=self._folder,
             port=port,
             upstream=upstream.port,
             token=gate.TOKEN,
@@ -173,7 +169,7 @@ class Cast:
 
     def _nginx(self, name: str, text: str) -> list[str]:
         config = self._folder / f"{name}.conf"
-        config.write_text(text)
+        config.write_text(_NGINX.format(folder=self._folder, name=name, http=text))
         return [tool("nginx"), "-c", str(config), "-p", str(self._folder)]
 
     async def _start(

@@ -105,11 +105,11 @@ class Ledger:
                 return
             await usage.settle(self._db, [], log=LOG, offset=0)  # ended here, the next process reads all of it again
             kept = [record for _, opened, progress in self._open.values() for record in (opened, progress) if record]
-            at = dict(zip(map(id, kept), self._journal.begin_anew(kept, self._read), strict=True))
+            begin, self._read = self._journal.begin_anew(kept, self._read)
+            at = dict(zip(map(id, kept), begin, strict=True))
             self._open = {
                 each: (at[id(opened)], opened, progress) for each, (_, opened, progress) in self._open.items()
             }
-            self._read = self._journal.size_of(kept)
 
     async def total_of(self, user_id: str) -> Total:
         """This month's sum of one member (the month of UTC)."""

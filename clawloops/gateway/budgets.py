@@ -113,10 +113,6 @@ class Hold:
         """Whether any budget counts it."""
         return bool(self._counts)
 
-    @property
-    def measures(self) -> frozenset[Measure]:
-        return frozenset(count.budget.measure for count, _ in self._counts)
-
     def set_aside(self, least: Use, most: Use) -> None:
         """Set aside `most`, or as much of it as is left. Raises Exhausted where `least` is not: then nothing is."""
         for count, _ in self._counts:

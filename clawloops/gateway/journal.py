@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Sequence
+from itertools import accumulate
 from pathlib import Path
 
 import orjson
@@ -58,19 +59,15 @@ class Journal:
             offset += len(line) + 1
         return records, offset
 
-    def size_of(self, records: Sequence[Record]) -> int:
-        """Bytes that these take."""
-        return sum(len(_line(record)) for record in records)
-
     @property
     def size(self) -> int:
         """Bytes."""
         return os.fstat(self._fd).st_size
 
-    def begin_anew(self, kept: Sequence[Record], since: int) -> list[int]:
+    def begin_anew(self, kept: Sequence[Record], since: int) -> tuple[list[int], int]:
         """Keep these records and what was appended after `since` (bytes), and nothing else, in a new file.
 
-        Returns where each of them begins now. Raises OSError: then the old file stays as it is.
+        Returns where each of them begins now, and where they end. Raises OSError: then the old file stays as it is.
         """
         lines = [_line(record) for record in kept]
         rest = os.pread(self._fd, self.size - since, since)
@@ -85,7 +82,8 @@ class Journal:
             raise
         os.close(self._fd)
         self._fd = fd
-        return [sum(map(len, lines[:index])) for index in range(len(lines))]
+        ends = list(accumulate(map(len, lines), initial=0))
+        return ends[:-1], ends[-1]
 
     def close(self) -> None:
         os.close(self._fd)
