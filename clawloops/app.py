@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import gc
 import logging
 import os
 import signal
@@ -13,10 +12,9 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 import aiohttp
-from aiohttp import web
 
 from clawloops import nudge
-from clawloops.background import Background, alone
+from clawloops.background import Background, alone, calm_collector
 from clawloops.config import Settings
 from clawloops.control.accounts import Accounts
 from clawloops.control.audit import Audit
@@ -31,8 +29,8 @@ from clawloops.control.runtimes import Runtimes
 from clawloops.control.sessions import Sessions
 from clawloops.control.workspaces import Workspaces
 from clawloops.errors import ClawLoopsError, SetupError
-from clawloops.gateway.ingress import MOST_CONNECTIONS, runner
-from clawloops.gateway.proxy import upstream_session
+from clawloops.gateway.resolve import upstream_session
+from clawloops.listening import open_door, serve_pages
 from clawloops.log import redactor
 from clawloops.modelside import model_side, services
 from clawloops.orchestrator import admission, probe
@@ -115,8 +113,7 @@ async def serve(settings: Settings, *, board: Board | None = None) -> None:
             log.info("stopped before this one could lead")
             return
         await _build(settings, stack, stopping, board or Board())
-        gc.collect()
-        gc.freeze()
+        calm_collector()
         log.info("ClawLoops is ready at %s", settings.origin)
         await stopping.wait()
         log.info("stopping; workspaces go on")
@@ -269,22 +266,10 @@ async def _build(settings: Settings, stack: AsyncExitStack, stopping: asyncio.Ev
     background.keep(_sweep(sessions))
     background.keep(nudge.take(settings.data, told))
     background.keep(alone(stopping))
-    await _listen(stack, dashboard, settings.listen)
-    await _listen(stack, auth, settings.auth_listen)
-    await _listen(stack, for_members, settings.models_listen)
-    await _listen(stack, for_runtimes, f"0.0.0.0:{settings.gateway_port}", most_per_peer=MOST_CONNECTIONS)
-
-
-async def _listen(stack: AsyncExitStack, app: web.Application, address: str, *, most_per_peer: int = 0) -> None:
-    """Serve `app`; the gateway's runner suits every listener: a client that leaves cancels its handler."""
-    host, _, port = address.rpartition(":")
-    served = runner(app, shutdown_timeout_s=3, most_per_peer=most_per_peer)
-    await served.setup()
-    stack.push_async_callback(served.cleanup)
-    try:
-        await web.TCPSite(served, host, int(port)).start()
-    except OSError as error:
-        raise SetupError(f"cannot listen on {address}: {error.strerror}; is another control plane running?") from error
+    await serve_pages(stack, dashboard, settings.listen)
+    await serve_pages(stack, auth, settings.auth_listen)
+    await open_door(stack, for_members, settings.models_listen)
+    await open_door(stack, for_runtimes, f"0.0.0.0:{settings.gateway_port}")
 
 
 async def _sweep(sessions: Sessions) -> None:

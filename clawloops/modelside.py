@@ -8,7 +8,6 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass
 
 import aiohttp
-from aiohttp import web
 
 from clawloops.background import Background
 from clawloops.clock import now_ms
@@ -26,16 +25,19 @@ from clawloops.control.models import Models
 from clawloops.control.prices import Prices
 from clawloops.gateway.books import Books
 from clawloops.gateway.health import Health
-from clawloops.gateway.ingress import InUse, Room, gateway_app, members_app
+from clawloops.gateway.ingress import InUse, Room, gateway, members_door
 from clawloops.gateway.journal import Journal
-from clawloops.gateway.proxy import Proxy, upstream_session
+from clawloops.gateway.proxy import Proxy
 from clawloops.gateway.queue import Queue
 from clawloops.gateway.reach import Reach
+from clawloops.gateway.resolve import VettedResolver, upstream_session
 from clawloops.gateway.route import Directory
 from clawloops.gateway.upstreams import LiteLLM
 from clawloops.model.usage import Call
 from clawloops.store.db import Database
 from clawloops.store.seal import Sealer
+from clawloops.wire.client import Client
+from clawloops.wire.server import Server
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +76,7 @@ class ModelSide:
         refused: Callable[[str], None],
         in_use: InUse,
         is_attended: Callable[[str], bool],
-    ) -> tuple[web.Application, web.Application]:
+    ) -> tuple[Server, Server]:
         """What members' own tools reach, and what runtimes reach. For the rest see `Books`."""
         books = Books(
             self.journal.append,
@@ -88,8 +90,8 @@ class ModelSide:
         background.keep(books.run())
         proxy, room = Proxy(self.reach, books), Room(settings.models_body_mb * 1024**2)
         return (
-            members_app(self.directory, proxy, room=room),
-            gateway_app(self.directory, proxy, pool=settings.runtime_pool, in_use=in_use, room=room),
+            members_door(self.directory, proxy, room=room),
+            gateway(self.directory, proxy, pool=settings.runtime_pool, in_use=in_use, room=room),
         )
 
     def keep_up(self, background: Background) -> None:
@@ -146,6 +148,7 @@ async def model_side(
     journal = await asyncio.to_thread(Journal, settings.data / "journal" / "usage.log")
     stack.callback(journal.close)
     session = await stack.enter_async_context(upstream_session())
+    client = await stack.enter_async_context(Client(VettedResolver()))
     made = services(db, sealer, session, audit=audit, bundled=bundled, wake_all=wake_all, on_refused=on_refused)
     directory, models, backends = made.directory, made.models, made.backends
     ledger = Ledger(db, journal)
@@ -169,6 +172,6 @@ async def model_side(
         budgets=budgets,
         prices=made.prices,
         burn=BurnGuard(db, audit, keep=background.keep),
-        reach=Reach(session, LiteLLM(bundled.litellm_url, bundled.litellm_key), made.health, made.queue),
+        reach=Reach(client, LiteLLM(bundled.litellm_url, bundled.litellm_key), made.health, made.queue),
         journal=journal,
     )

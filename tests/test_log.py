@@ -6,13 +6,13 @@ import asyncio
 import io
 import logging
 import sys
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 
 import pytest
 from aiohttp import web
 
 from clawloops import log
-from tests.gateway.gate import listening
 
 
 @pytest.fixture
@@ -24,6 +24,15 @@ def said(monkeypatch: pytest.MonkeyPatch) -> Iterator[io.StringIO]:
     yield told
     root.handlers[:], server.filters[:] = before[0], before[2]
     root.setLevel(before[1])
+
+
+@asynccontextmanager
+async def _pages(app: web.Application) -> AsyncIterator[str]:
+    served = web.AppRunner(app)
+    await served.setup()
+    await web.TCPSite(served, "127.0.0.1", 0).start()
+    yield f"http://127.0.0.1:{served.addresses[0][1]}"
+    await served.cleanup()
 
 
 async def _fault(request: web.Request) -> web.Response:
@@ -43,7 +52,7 @@ async def test_a_malformed_request_fills_no_log_and_a_fault_of_ours_is_in_it(
 ) -> None:
     app = web.Application()
     app.router.add_get("/", _fault)
-    async with listening(app) as url:
+    async with _pages(app) as url:
         assert b" 400 " in await _sent(url, b"GET / HTTP/1.1\r\nX Y: z\r\n\r\n")
         assert said.getvalue() == ""
         assert b" 500 " in await _sent(url, b"GET / HTTP/1.1\r\nHost: box\r\n\r\n")

@@ -7,30 +7,31 @@ listens.
 from __future__ import annotations
 
 import asyncio
-import gc
 import ipaddress
 import sys
 from hashlib import sha256
 from pathlib import Path
 
 import uvloop
-from aiohttp import web
 
+from clawloops.background import calm_collector
 from clawloops.clock import now_ms
 from clawloops.gateway.books import Books
 from clawloops.gateway.budgets import Budgets
 from clawloops.gateway.circles import Circles
 from clawloops.gateway.health import Health
-from clawloops.gateway.ingress import gateway_app, runner
+from clawloops.gateway.ingress import gateway
 from clawloops.gateway.journal import Journal
-from clawloops.gateway.proxy import Proxy, upstream_session
+from clawloops.gateway.proxy import Proxy
 from clawloops.gateway.queue import Queue
 from clawloops.gateway.reach import Reach
+from clawloops.gateway.resolve import VettedResolver
 from clawloops.gateway.route import Directory
 from clawloops.gateway.upstreams import LiteLLM
 from clawloops.log import configure
 from clawloops.model.budget import Budget, Measure, Scope, Span
 from clawloops.model.provider import Backend, BackendKind, Credential, Model, Place, Route, Target
+from clawloops.wire.client import Client
 
 TOKEN = "bench-token-of-a-runtime"  # noqa: S105  # of a gateway that lives for the benchmark
 KEY = "bench-key-of-the-upstream"
@@ -58,15 +59,13 @@ async def main(upstream: str, data: Path) -> None:
         settled=lambda call: None,
         now_ms=now_ms,
     )
-    async with upstream_session() as session, asyncio.TaskGroup() as beside:
+    async with Client(VettedResolver()) as client, asyncio.TaskGroup() as beside:
         beside.create_task(books.run())
-        reach = Reach(session, LiteLLM("", ""), Health(), Queue(weight_of=directory.weight_of))
-        served = runner(gateway_app(directory, Proxy(reach, books), pool=_POOL))
-        await served.setup()
-        await web.TCPSite(served, "127.0.0.1", 0).start()
-        gc.collect()
-        gc.freeze()
-        print(served.addresses[0][1], flush=True)
+        reach = Reach(client, LiteLLM("", ""), Health(), Queue(weight_of=directory.weight_of))
+        door = gateway(directory, Proxy(reach, books), pool=_POOL, most_per_peer=0)
+        port = await door.listen("127.0.0.1", 0)
+        calm_collector()
+        print(port, flush=True)
         await asyncio.Event().wait()
 
 

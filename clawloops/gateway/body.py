@@ -6,7 +6,7 @@ A field outside the list is refused by name, never dropped in silence (`endpoint
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
@@ -25,7 +25,7 @@ _MOST_ANSWERS = 16  # to one prompt
 _STREAM_OPTIONS = frozenset(("include_usage", "include_obfuscation"))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Body:
     """A call that may be forwarded, once its `model` is known to be allowed."""
 
@@ -35,7 +35,9 @@ class Body:
     stream: bool
     size: int = 0  # bytes, images left out
     images: int = 0
-    limit: int = 0  # tokens of each answer, the gateway's own; 0: none
+    answers: int = 1  # how many are asked for at once
+    named: Mapping[str, int] = field(default_factory=dict)  # limits of each answer that it names, tokens by field
+    limit: int = 0  # the gateway's own; 0: none
 
     @property
     def hide_usage(self) -> bool:
@@ -47,33 +49,19 @@ class Body:
     def _asks(self) -> bool:
         return self.stream and self.endpoint.usage is Usage.CHAT
 
-    @property
-    def answers(self) -> int:
-        """How many are asked for at once."""
-        prompt = self.fields.get("prompt") if self.endpoint.usage is Usage.CHAT else None
-        several = isinstance(prompt, list) and bool(prompt) and not isinstance(prompt[0], int)
-        prompts = len(prompt) if several and isinstance(prompt, list) else 1
-        return prompts * max(self.fields.get("n") or 1, self.fields.get("best_of") or 1)
-
     def most_output(self, longest: int) -> int:
         """Tokens that its answers may have together, none more than `longest`; 0 for a call that makes none."""
         if not self.endpoint.longest:
             return 0
-        return min(max(self._limits().values(), default=longest), self.limit or longest, longest) * self.answers
+        return min(max(self.named.values(), default=longest), self.limit or longest, longest) * self.answers
 
-    def capped(self, most: int) -> Body:
-        """The same call with answers of so many tokens at most, together."""
-        return replace(self, limit=max(1, most // self.answers))
-
-    def _limits(self) -> dict[str, int]:
-        """Those that it names; what is below 0 means none."""
-        fields = (self.fields.get("options") or {}) if self.endpoint.usage is Usage.LINES else self.fields
-        named = {name: fields.get(name) for name in self.endpoint.longest}
-        return {name: value for name, value in named.items() if value is not None and value >= 0}
+    def cap(self, most: int) -> None:
+        """Ask for answers of so many tokens at most, together."""
+        self.limit = max(1, most // self.answers)
 
     def _limited(self, limit_in: str) -> dict[str, Any]:
         """The fields with its limit in them: where it names one, else (or where no other is heeded) in `limit_in`."""
-        limits: dict[str, Any] = {name: min(value, self.limit) for name, value in self._limits().items()}
+        limits: dict[str, Any] = {name: min(value, self.limit) for name, value in self.named.items()}
         if not limits or limit_in not in (*limits, self.endpoint.longest[0]):
             limits = {limit_in: min(limits.values(), default=self.limit)}
         if self.endpoint.usage is Usage.LINES:
@@ -139,7 +127,23 @@ def rebuild(endpoint: Endpoint, raw: bytes) -> Body:
         stream=endpoint.streams_unasked if stream is None else stream,
         size=max(0, len(raw) - characters),
         images=images,
+        answers=_answers(endpoint, fields),
+        named=_limits(endpoint, fields),
     )
+
+
+def _answers(endpoint: Endpoint, fields: dict[str, Any]) -> int:
+    prompt = fields.get("prompt") if endpoint.usage is Usage.CHAT else None
+    several = isinstance(prompt, list) and bool(prompt) and not isinstance(prompt[0], int)
+    prompts = len(prompt) if several and isinstance(prompt, list) else 1
+    return prompts * max(fields.get("n") or 1, fields.get("best_of") or 1)
+
+
+def _limits(endpoint: Endpoint, fields: dict[str, Any]) -> dict[str, int]:
+    """What is below 0 means none."""
+    if endpoint.usage is Usage.LINES:
+        fields = fields.get("options") or {}
+    return {name: value for name in endpoint.longest if (value := fields.get(name)) is not None and value >= 0}
 
 
 def _refuse_odd_numbers(endpoint: Endpoint, fields: dict[str, Any]) -> None:
@@ -185,10 +189,10 @@ def _refuse_unknown(endpoint: Endpoint, fields: dict[str, Any]) -> None:
     if not unknown:
         return
     name = min(unknown)
-    for field in sorted(unknown):
-        if any(word in field.lower() for word in _CREDENTIAL):
+    for each in sorted(unknown):
+        if any(word in each.lower() for word in _CREDENTIAL):
             raise BadInput(
-                f"'{field[:100]}' is not allowed: keys, addresses and headers of model backends are set by the admin.",
-                field=field[:100],
+                f"'{each[:100]}' is not allowed: keys, addresses and headers of model backends are set by the admin.",
+                field=each[:100],
             )
     raise BadInput(f"Unknown field '{name[:100]}' for {endpoint.path}; leave it out.", field=name[:100])

@@ -10,10 +10,10 @@ import asyncio
 import logging
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
-
-from aiohttp import web
+from itertools import count
+from typing import Any
 
 from clawloops.errors import Unavailable
 from clawloops.gateway.body import Body
@@ -61,6 +61,7 @@ class Books:
         self._now_ms = now_ms
         self._density = _Density()
         self._turns: set[Turn] = set()
+        self._ids = _ids()
 
     def open(self, caller: Caller, route: Route, body: Body, *, admitted: Callable[[], bool]) -> Turn:
         """Begin a call. Raises Circling, Exhausted, and Unavailable when it cannot be written down.
@@ -74,7 +75,7 @@ class Books:
         try:
             if is_background:
                 self._circles.refuse_held(caller.runtime_id)
-            body = _set_aside(hold, route, body, input_)
+            _set_aside(hold, route, body, input_)
             if is_background:  # noted only now: what a budget refuses burns nothing
                 self._circles.note(caller.runtime_id, caller.token_hash, body, time.monotonic())
         except (Circling, Exhausted):
@@ -116,8 +117,9 @@ class Turn:
     """One call in the books."""
 
     __slots__ = (
-        *("caller", "route", "body", "payer", "hold", "admitted", "backend_id", "meter", "reply", "limit", "exhausted"),
-        *("_books", "_id", "_at", "_input", "_tries", "_is_asked", "_most", "_start", "_first_ms", "_ended"),
+        *("caller", "route", "body", "payer", "hold", "admitted", "backend_id", "meter", "has_begun", "task"),
+        *("exhausted", "_books", "_id", "_at", "_input", "_tries", "_is_asked", "_most", "_start", "_first_ms"),
+        *("_ended",),
     )
 
     def __init__(
@@ -141,11 +143,11 @@ class Turn:
         self.admitted = admitted
         self.backend_id = route.targets[0].backend.id  # until another one has answered or refused
         self.meter: Meter | None = None
-        self.reply: web.StreamResponse | None = None  # once its header is on the way
-        self.limit: asyncio.Timeout | None = None  # ends the call when a budget does
+        self.has_begun = False  # whether its answer is on the way to the caller
+        self.task: asyncio.Task[Any] | None = None  # cancelled when a budget ends before the call
         self.exhausted: Exhausted | None = None
         self._books = books
-        self._id = secrets.token_hex(16)
+        self._id = next(books._ids)
         self._at = at
         self._input = input_
         self._most = body.most_output(route.model.context_window)  # tokens of output: no estimate is above that
@@ -195,8 +197,8 @@ class Turn:
             self.grow()
         except Exhausted as error:
             self.exhausted = error
-            if self.limit is not None:
-                self.limit.reschedule(asyncio.get_running_loop().time())
+            if self.task is not None:
+                self.task.cancel()
         output = self._so_far()
         self._books._write(
             Progress(
@@ -273,6 +275,12 @@ class Turn:
         return int((time.monotonic() - self._start) * 1000)
 
 
+def _ids() -> Iterator[str]:
+    """One for each call; those of another process begin otherwise."""
+    mine = secrets.token_hex(10)
+    return (f"{mine}{number:012x}" for number in count())
+
+
 class _Density:
     """Tokens for each byte of a body, by public name. It follows a rise at once and a fall slowly."""
 
@@ -299,24 +307,24 @@ def _use(price: Price, input_: int, output: int) -> Use:
     return Use(input_ + output, price.cost(Tokens(input_, output)), 1)
 
 
-def _set_aside(hold: Hold, route: Route, body: Body, input_: int) -> Body:
+def _set_aside(hold: Hold, route: Route, body: Body, input_: int) -> None:
     """Set aside what the call may need; a whole answer is asked for no longer than that. Raises Exhausted."""
     if not hold:
-        return body
+        return
     price, longest = route.dearest, body.most_output(route.model.max_tokens)
     least = _use(price, input_, min(body.answers, longest))
     hold.set_aside(least, least if body.stream else _use(price, input_, longest))
-    return _capped(body, route, hold, input_=input_, longest=longest) if longest and not body.stream else body
+    if longest and not body.stream:
+        _cap(body, route, hold, input_=input_, longest=longest)
 
 
-def _capped(body: Body, route: Route, hold: Hold, *, input_: int, longest: int) -> Body:
-    """The call with answers no longer than what is set aside for them."""
+def _cap(body: Body, route: Route, hold: Hold, *, input_: int, longest: int) -> None:
+    """Ask for answers no longer than what is set aside for them."""
     most, price = longest, route.dearest
     tokens, cost = hold.room(Measure.TOKENS), hold.room(Measure.COST)
     if tokens is not None:
         most = min(most, tokens - input_)
     if cost is not None and price.output:
         most = min(most, (cost - price.cost(Tokens(input_))) * 1_000_000 // price.output)
-    if tokens is None and (cost is None or not price.output):
-        return body
-    return body.capped(most)
+    if tokens is not None or (cost is not None and price.output):
+        body.cap(most)

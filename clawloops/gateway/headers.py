@@ -1,16 +1,25 @@
-"""Which header fields may pass, both ways: what is not listed here does not cross the gateway."""
+"""Which header fields may pass, both ways: what is not listed here does not cross the gateway.
+
+What is given has lower-case names.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
-_TO_UPSTREAM = ("Accept", "anthropic-version", "anthropic-beta")
-_TO_CALLER = ("Content-Type", "Content-Encoding", "Cache-Control", "Retry-After")
+_TO_UPSTREAM = ("accept", "anthropic-version", "anthropic-beta")
+_TO_CALLER = {
+    "content-type": "Content-Type",
+    "content-encoding": "Content-Encoding",
+    "cache-control": "Cache-Control",
+    "retry-after": "Retry-After",
+}
 USER_AGENT = "clawloops"
+OF_JSON = {"Content-Type": "application/json", "Server": USER_AGENT}  # of an answer of our own
 
 
 def to_upstream(asked: Mapping[str, str], *, credential: Mapping[str, str]) -> dict[str, str]:
-    """The upstream's request header. `asked` is the caller's (a CIMultiDict), `credential` what the backend wants."""
+    """The upstream's request header. `asked` is the caller's, `credential` what the backend wants."""
     header = {
         "Content-Type": "application/json",
         "Accept-Encoding": "identity",  # the meter reads the bytes that pass, so nothing may be packed
@@ -22,11 +31,9 @@ def to_upstream(asked: Mapping[str, str], *, credential: Mapping[str, str]) -> d
     return {**credential, **header}  # a version of its API that the caller names goes before the usual one
 
 
-def to_caller(given: Mapping[str, str], *, length: bool) -> dict[str, str]:
-    """The caller's answer header out of the upstream's; with `length`, the body passes whole and keeps its length."""
-    header = {name: given[name] for name in _TO_CALLER if name in given}
-    if length and "Content-Length" in given:
-        header["Content-Length"] = given["Content-Length"]
+def to_caller(given: Mapping[str, str]) -> dict[str, str]:
+    """The caller's answer header out of the upstream's."""
+    header = {name: given[key] for key, name in _TO_CALLER.items() if key in given}
     header["Server"] = USER_AGENT
     return header
 
@@ -42,9 +49,4 @@ def of_queue(place: int, expected_s: float, waited_s: float) -> dict[str, str]:
 
 def is_stream(given: Mapping[str, str]) -> bool:
     """Whether the upstream answers with events: server-sent ones, or lines of JSON."""
-    return given.get("Content-Type", "").lower().startswith(("text/event-stream", "application/x-ndjson"))
-
-
-def ends_by_itself(given: Mapping[str, str]) -> bool:
-    """Whether the framing tells a finished body from a cut one (HTTP/1.0 bodies just end)."""
-    return "Content-Length" in given or "chunked" in given.get("Transfer-Encoding", "").lower()
+    return given.get("content-type", "").lower().startswith(("text/event-stream", "application/x-ndjson"))

@@ -14,16 +14,16 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
-import aiohttp
-
 from clawloops.errors import ClawLoopsError
 from clawloops.gateway import answers, headers
 from clawloops.gateway.body import Body
 from clawloops.gateway.health import KEY_REFUSED_S, KEY_SLOWED_S, Health
 from clawloops.gateway.queue import MOST_WAITING, Queue, QueueFull, Seat
 from clawloops.gateway.route import Caller
-from clawloops.gateway.upstreams import LiteLLM, Upstream, ways
+from clawloops.gateway.upstreams import LiteLLM, Upstream, limit_in, ways
 from clawloops.model.provider import Backend, Credential, Route, Target
+from clawloops.wire.answer import Answer
+from clawloops.wire.client import Client
 
 _log = logging.getLogger(__name__)
 _ERROR_BODY = 64 * 1024  # bytes of a backend's error answer that are read
@@ -31,7 +31,6 @@ _PAUSES_S = (0.25, 1.0)  # between the rounds through all places; each up to hal
 _PATIENCE_S = 20.0  # no round begins later than this after the first
 _SOON_S = 3.0  # a backend that asks for no longer a pause than this is asked once more
 _DOWN = (502, 503, 504)  # what a backend or the proxy before it says when it does not work
-BROKEN = (aiohttp.ClientError, TimeoutError, OSError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +50,7 @@ class Reached:
     """An answer with status 200. Close it when done with it."""
 
     target: Target
-    answer: aiohttp.ClientResponse
+    answer: Answer
     first: bytes  # the first piece of its body; empty when it has none
     seat: Seat | None  # where the backend serves few at once
 
@@ -93,8 +92,8 @@ class Unanswered(Exception):
 class Reach:
     """Calls backends. One for all calls, because what one learns of a backend spares the next."""
 
-    def __init__(self, session: aiohttp.ClientSession, litellm: LiteLLM, health: Health, queue: Queue) -> None:
-        self._session = session
+    def __init__(self, client: Client, litellm: LiteLLM, health: Health, queue: Queue) -> None:
+        self._client = client
         self._litellm = litellm
         self._health = health
         self._queue = queue
@@ -187,18 +186,18 @@ class Reach:
     ) -> Reached:
         backend = target.backend
         seat: Seat | None = None
-        answer: aiohttp.ClientResponse | None = None
+        answer: Answer | None = None
         reached: Reached | None = None
         try:
             seat = await self._seat(backend, asked)
             asked.asking(target, seat)
-            answer = await self._ask(asked, [way for way in known if way.url not in self._lacking])
+            answer = await self._ask(asked, backend, [way for way in known if way.url not in self._lacking])
             if answer.status == 200:
-                reached = Reached(target, answer, await answer.content.readany(), seat)
+                reached = Reached(target, answer, await answer.readany(), seat)
                 self._health.worked(backend.id)
                 return reached
             raw = await _head_of(answer)
-        except BROKEN as error:
+        except OSError as error:
             _close(answer)
             asked.asking(None, None)
             why = answers.scrub(_why(error), self.secrets_of(asked.route))
@@ -224,11 +223,11 @@ class Reach:
         self,
         backend_id: str,
         credential: Credential | None,
-        answer: aiohttp.ClientResponse,
+        answer: Answer,
         refusal: answers.Refusal,
     ) -> Unanswered:
         """What a refusal means for the places and keys that are left."""
-        status, retry_after = answer.status, answer.headers.get("Retry-After", "")
+        status, retry_after = answer.status, answer.headers.get("retry-after", "")
         now = time.monotonic()
         seconds = float(retry_after) if retry_after.isdigit() else None
 
@@ -254,29 +253,28 @@ class Reach:
     def _failed(self, backend_id: str, why: str) -> None:
         self._health.failed(backend_id, why, time.monotonic(), at=time.time_ns() // 1_000_000)
 
-    async def _ask(self, asked: Asked, known: Sequence[Upstream]) -> aiohttp.ClientResponse:
+    async def _ask(self, asked: Asked, backend: Backend, known: Sequence[Upstream]) -> Answer:
         """The answer of the first way that leads there; one that is a 404 is passed over, and remembered as that."""
         *before, last = known
         for way in before:
-            answer = await self._post(asked, way)
+            answer = await self._post(asked, backend, way)
             if answer.status not in (404, 405):
                 return answer
             answer.close()
-        answer = await self._post(asked, last)
+        answer = await self._post(asked, backend, last)
         if answer.status == 200:
             self._lacking.update(way.url for way in before)
         return answer
 
-    async def _post(self, asked: Asked, way: Upstream) -> aiohttp.ClientResponse:
-        return await self._session.post(
+    async def _post(self, asked: Asked, backend: Backend, way: Upstream) -> Answer:
+        return await self._client.post(
             way.url,
-            data=asked.body.forwarded(way.model, way.extra, limit_in=way.limit_in),
-            headers=headers.to_upstream(asked.header, credential=way.credential),
-            allow_redirects=False,
+            asked.body.forwarded(way.model, way.extra, limit_in=limit_in(backend, asked.body.endpoint)),
+            headers.to_upstream(asked.header, credential=way.credential),
         )
 
 
-def _close(answer: aiohttp.ClientResponse | None) -> None:
+def _close(answer: Answer | None) -> None:
     if answer is not None:
         answer.close()  # no effect on an answer read to its end: its connection is kept
 
@@ -285,10 +283,8 @@ def _why(error: BaseException) -> str:
     return str(error) or type(error).__name__
 
 
-async def _head_of(answer: aiohttp.ClientResponse) -> bytes:
+async def _head_of(answer: Answer) -> bytes:
     head = bytearray()
-    async for piece in answer.content.iter_any():
+    while len(head) < _ERROR_BODY and (piece := await answer.readany()):
         head += piece
-        if len(head) >= _ERROR_BODY:
-            break
     return bytes(head[:_ERROR_BODY])

@@ -8,6 +8,7 @@ from __future__ import annotations
 import socket
 from ipaddress import IPv6Address, ip_address
 
+import aiohttp
 from aiohttp.abc import ResolveResult
 from aiohttp.resolver import ThreadedResolver
 
@@ -32,3 +33,17 @@ class VettedResolver(ThreadedResolver):
         if not allowed:
             raise OSError(f"{host} leads to this container itself, or to a link-local address: no backend is there")
         return allowed
+
+
+def upstream_session() -> aiohttp.ClientSession:
+    """A session for everything but calls of models: no proxy from the environment, nothing unpacked.
+
+    Connecting may take 10 s, silence 300 s (a large model is loaded, a long prompt is read), an answer for ever.
+    """
+    return aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=60, resolver=VettedResolver()),
+        timeout=aiohttp.ClientTimeout(total=None, sock_connect=10, sock_read=300),
+        cookie_jar=aiohttp.DummyCookieJar(),
+        trust_env=False,
+        auto_decompress=False,
+    )

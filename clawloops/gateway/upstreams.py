@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from clawloops.errors import BackendUnavailable, BadInput
 from clawloops.gateway.endpoints import Dialect, Endpoint
@@ -30,7 +30,6 @@ class Upstream:
     model: str  # what the backend calls the model
     credential: dict[str, str] = field(repr=False)  # header fields
     extra: dict[str, str] = field(default_factory=dict, repr=False)  # fields to add to the body
-    limit_in: str = ""  # the field in which the backend heeds a limit of its answer
 
 
 def ways(backend: Backend, model: str, key: str | None, endpoint: Endpoint, litellm: LiteLLM) -> list[Upstream]:
@@ -38,19 +37,11 @@ def ways(backend: Backend, model: str, key: str | None, endpoint: Endpoint, lite
 
     Raises BackendUnavailable without a LiteLLM where one is needed, BadInput for a dialect that nobody translates.
     """
-    if not endpoint.longest:
-        return _ways(backend, model, key, endpoint, litellm)
-    limit_in = endpoint.longest[-1 if backend.kind is BackendKind.OLLAMA else 0]  # it knows no max_completion_tokens
-    return [replace(way, limit_in=limit_in) for way in _ways(backend, model, key, endpoint, litellm)]
-
-
-def _ways(backend: Backend, model: str, key: str | None, endpoint: Endpoint, litellm: LiteLLM) -> list[Upstream]:
     address = backend.url.rstrip("/")
     match backend.kind:
         case BackendKind.OLLAMA:
             direct = Upstream(address + endpoint.path, model, _bearer(key))
-            around = [_translated(litellm, endpoint, f"{_CHAT_ONLY}/{model}", key, f"{address}/v1")]
-            return [direct, *around] if endpoint.path in _NOT_EVERYWHERE and litellm.url else [direct]
+            return [direct, *_around(litellm, endpoint, model, key, f"{address}/v1")]
         case _ if endpoint.dialect is Dialect.OLLAMA:
             raise BadInput(
                 f"'{backend.name}' is no Ollama, so this model is not reached by {endpoint.path}. "
@@ -59,8 +50,7 @@ def _ways(backend: Backend, model: str, key: str | None, endpoint: Endpoint, lit
             )
         case BackendKind.OPENAI:
             direct = Upstream(address + endpoint.path.removeprefix("/v1"), model, _bearer(key))
-            around = [_translated(litellm, endpoint, f"{_CHAT_ONLY}/{model}", key, address)]
-            return [direct, *around] if endpoint.path in _NOT_EVERYWHERE and litellm.url else [direct]
+            return [direct, *_around(litellm, endpoint, model, key, address)]
         case BackendKind.LITELLM if backend.provider == ANTHROPIC and endpoint.dialect is Dialect.ANTHROPIC:
             header = {"x-api-key": key or "", "anthropic-version": _ANTHROPIC_VERSION}
             return [Upstream((address or _ANTHROPIC_URL) + endpoint.path, model, header)]
@@ -75,6 +65,20 @@ def _ways(backend: Backend, model: str, key: str | None, endpoint: Endpoint, lit
 
 # OpenAI itself, Ollama, vLLM, llama.cpp and LM Studio have some or all of them; others know chat completions only.
 _NOT_EVERYWHERE = frozenset(("/v1/responses", "/v1/messages", "/v1/messages/count_tokens"))
+
+
+def _around(litellm: LiteLLM, endpoint: Endpoint, model: str, key: str | None, address: str) -> list[Upstream]:
+    """The way to a server at `address` that may know chat completions only."""
+    if endpoint.path not in _NOT_EVERYWHERE or not litellm.url:
+        return []
+    return [_translated(litellm, endpoint, f"{_CHAT_ONLY}/{model}", key, address)]
+
+
+def limit_in(backend: Backend, endpoint: Endpoint) -> str:
+    """The field in which a backend heeds a limit of its answer; "" for a call that makes none."""
+    if not endpoint.longest:
+        return ""
+    return endpoint.longest[-1 if backend.kind is BackendKind.OLLAMA else 0]  # it knows no max_completion_tokens
 
 
 def _translated(litellm: LiteLLM, endpoint: Endpoint, model: str, key: str | None, address: str) -> Upstream:

@@ -107,8 +107,10 @@ class Story:
 
     @cached_property
     def second(self) -> Dashboard:
-        """The member's dashboard in another browser, so that the chat stays open in the first."""
-        return Dashboard(person(self.browser).new_page(), self.appliance.origin)
+        """The member's dashboard in another browser, signed in, so that the chat stays open in the first."""
+        made = Dashboard(person(self.browser).new_page(), self.appliance.origin)
+        made.sign_in(MEMBER)
+        return made
 
     @cached_property
     def chat(self) -> Chat:
@@ -229,7 +231,6 @@ class Story:
         return answer
 
     def _make_key(self) -> str:
-        self.second.sign_in(MEMBER)
         key = self.second.make_key("laptop")
         self.picture(self.second.page, "key-made")
         return key

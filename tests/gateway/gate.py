@@ -11,23 +11,25 @@ from hashlib import sha256
 from typing import Any
 
 import aiohttp
-from aiohttp import web
 
 from clawloops.clock import now_ms
+from clawloops.gateway import ingress
 from clawloops.gateway.books import Books
 from clawloops.gateway.budgets import Budgets
 from clawloops.gateway.circles import Circles
 from clawloops.gateway.health import Health
-from clawloops.gateway.ingress import gateway_app, runner
 from clawloops.gateway.journal import Record
-from clawloops.gateway.proxy import Proxy, upstream_session
+from clawloops.gateway.proxy import Proxy
 from clawloops.gateway.queue import Queue
 from clawloops.gateway.reach import Reach
+from clawloops.gateway.resolve import VettedResolver
 from clawloops.gateway.route import Directory
 from clawloops.gateway.upstreams import LiteLLM
 from clawloops.model.budget import Budget
 from clawloops.model.provider import Backend, BackendKind, Credential, Model, Place, Route, Target
 from clawloops.model.usage import Call, Opened, Tokens
+from clawloops.wire.client import Client
+from clawloops.wire.server import Server
 from tests.upstream import Upstream
 
 TOKEN = "runtime-token-of-ada"
@@ -91,16 +93,12 @@ def named(name: str, *places: Place) -> Model:
 
 
 @asynccontextmanager
-async def listening(app: web.Application, *, most_per_peer: int = 0) -> AsyncIterator[str]:
-    """Run `app` as production does; yields its address."""
-    served = runner(app, shutdown_timeout_s=0.1, most_per_peer=most_per_peer)
-    await served.setup()
+async def listening(door: Server) -> AsyncIterator[str]:
+    """Let `door` listen; yields its address."""
     try:
-        site = web.TCPSite(served, "127.0.0.1", 0)
-        await site.start()
-        yield f"http://127.0.0.1:{served.addresses[0][1]}"
+        yield f"http://127.0.0.1:{await door.listen('127.0.0.1', 0)}"
     finally:
-        await served.cleanup()
+        await door.close(within_s=0.1)
 
 
 @asynccontextmanager
@@ -121,7 +119,7 @@ async def open_gateway(
     directory = Directory(on_refused=lambda runtime_id, peer: refused.append((runtime_id, peer)))
     directory.set_runtime(sha256(TOKEN.encode()).digest(), runtime_id="r-ada", user_id="u-ada", address="127.0.0.1")
     async with (
-        upstream_session() as outward,
+        Client(VettedResolver()) as outward,
         aiohttp.ClientSession(headers={"Authorization": f"Bearer {TOKEN}"}) as own,
     ):
         health = Health()
@@ -137,7 +135,7 @@ async def open_gateway(
             now_ms=now_ms,
         )
         proxy = Proxy(reach, books)
-        async with listening(gateway_app(directory, proxy, pool=pool)) as url:
+        async with listening(ingress.gateway(directory, proxy, pool=pool, most_per_peer=0)) as url:
             looking = asyncio.create_task(books.run())
             try:
                 yield Gateway(

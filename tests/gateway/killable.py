@@ -15,13 +15,15 @@ from clawloops.gateway.books import Books
 from clawloops.gateway.budgets import Budgets
 from clawloops.gateway.circles import Circles
 from clawloops.gateway.health import Health
-from clawloops.gateway.ingress import gateway_app
+from clawloops.gateway.ingress import gateway
 from clawloops.gateway.journal import Journal
-from clawloops.gateway.proxy import Proxy, upstream_session
+from clawloops.gateway.proxy import Proxy
 from clawloops.gateway.queue import Queue
 from clawloops.gateway.reach import Reach
+from clawloops.gateway.resolve import VettedResolver
 from clawloops.gateway.route import Directory
 from clawloops.gateway.upstreams import LiteLLM
+from clawloops.wire.client import Client
 from tests.gateway.gate import LOOPBACK, TOKEN, listening, route
 from tests.upstream import Upstream
 
@@ -55,10 +57,10 @@ async def main(upstream_url: str, journal: Journal) -> None:
         settled=lambda call: None,
         now_ms=now_ms,
     )
-    async with upstream_session() as session, asyncio.TaskGroup() as beside:
+    async with Client(VettedResolver()) as client, asyncio.TaskGroup() as beside:
         beside.create_task(books.run())
-        proxy = Proxy(Reach(session, LiteLLM("", ""), Health(), Queue(weight_of=directory.weight_of)), books)
-        async with listening(gateway_app(directory, proxy, pool=LOOPBACK)) as url:
+        proxy = Proxy(Reach(client, LiteLLM("", ""), Health(), Queue(weight_of=directory.weight_of)), books)
+        async with listening(gateway(directory, proxy, pool=LOOPBACK)) as url:
             print(url, flush=True)
             await asyncio.Event().wait()
 

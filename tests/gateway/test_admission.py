@@ -227,11 +227,15 @@ async def test_the_runtimes_own_token_never_goes_on(served: Gateway) -> None:
 
 
 @pytest.mark.parametrize(
-    ("framing", "piece"),
-    [(b"Content-Length: 100", b'{"model":'), (b"Transfer-Encoding: chunked", b"zz\r\n"), (b"Content-Length: 9", b"")],
+    ("framing", "piece", "refusal"),
+    [
+        (b"Content-Length: 100", b'{"model":', (b"408", b"did not come to its end in time")),
+        (b"Content-Length: 9", b"", (b"408", b"did not come to its end in time")),
+        (b"Transfer-Encoding: chunked", b"zz\r\n", (b"400", b"is not framed as HTTP/1.1 wants it")),
+    ],
 )
 async def test_a_body_that_does_not_come_to_its_end_is_waited_for_no_longer(
-    served: Gateway, monkeypatch: pytest.MonkeyPatch, framing: bytes, piece: bytes
+    served: Gateway, monkeypatch: pytest.MonkeyPatch, framing: bytes, piece: bytes, refusal: tuple[bytes, bytes]
 ) -> None:
     monkeypatch.setattr(ingress, "BODY_WITHIN_S", 0.2)
     reader, writer = await asyncio.open_connection("127.0.0.1", int(served.url.rpartition(":")[2]))
@@ -240,7 +244,7 @@ async def test_a_body_that_does_not_come_to_its_end_is_waited_for_no_longer(
     await asyncio.sleep(0.05)  # the call is being read before the piece comes
     writer.write(piece)
     answer = await asyncio.wait_for(reader.read(4096), 5)
-    assert answer.startswith(b"HTTP/1.1 408 ") and b"did not come to its end in time" in answer
+    assert answer.startswith(b"HTTP/1.1 " + refusal[0]) and refusal[1] in answer
     assert (served.upstream.seen, served.settled) == ([], [])
     writer.close()
 
@@ -257,8 +261,8 @@ async def test_a_packed_body_is_not_even_unpacked(served: Gateway) -> None:
 
 @pytest.mark.attacks
 async def test_one_runtime_cannot_hold_every_connection(served: Gateway) -> None:
-    app = ingress.gateway_app(served.directory, served.proxy, pool=LOOPBACK)
-    async with listening(app, most_per_peer=3) as url:
+    door = ingress.gateway(served.directory, served.proxy, pool=LOOPBACK, most_per_peer=3)
+    async with listening(door) as url:
         port = int(url.rpartition(":")[2])
         open_ = [await asyncio.open_connection("127.0.0.1", port) for _ in range(3)]
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
@@ -281,7 +285,7 @@ async def test_one_runtime_cannot_hold_every_connection(served: Gateway) -> None
 @pytest.mark.attacks
 async def test_a_header_that_never_ends_is_cut(served: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ingress, "IDLE_S", 0.3)
-    async with listening(ingress.gateway_app(served.directory, served.proxy, pool=LOOPBACK)) as url:
+    async with listening(ingress.gateway(served.directory, served.proxy, pool=LOOPBACK)) as url:
         reader, writer = await asyncio.open_connection("127.0.0.1", int(url.rpartition(":")[2]))
         writer.write(b"GET /v1/models HTTP/1.1\r\nHost: x\r\nX-Long: ")
 
@@ -299,9 +303,9 @@ async def test_a_header_that_never_ends_is_cut(served: Gateway, monkeypatch: pyt
 async def test_what_one_members_calls_hold_in_memory_is_bounded(served: Gateway) -> None:
     served.serve_model("hang")
     room = ingress.Room(limit=1000)
-    app = ingress.gateway_app(served.directory, served.proxy, pool=LOOPBACK, room=room)
+    door = ingress.gateway(served.directory, served.proxy, pool=LOOPBACK, room=room)
     body = orjson.dumps({"model": "hang", "messages": [{"role": "user", "content": "x" * 800}]})
-    async with listening(app) as url, aiohttp.ClientSession(headers={"Authorization": f"Bearer {TOKEN}"}) as session:
+    async with listening(door) as url, aiohttp.ClientSession(headers={"Authorization": f"Bearer {TOKEN}"}) as session:
         asking = [asyncio.create_task(session.post(url + CHAT, data=body)) for _ in range(4)]
         async with asyncio.timeout(5):
             while len(served.upstream.seen) < 4:

@@ -10,7 +10,7 @@ import aiohttp
 import openai
 import pytest
 
-from clawloops.gateway.ingress import members_app
+from clawloops.gateway.ingress import members_door
 from clawloops.model.key import ApiKey
 from clawloops.model.provider import BackendKind
 from tests.gateway.gate import TOKEN, Gateway, listening
@@ -27,7 +27,7 @@ async def door(gateway: Gateway) -> AsyncIterator[str]:
     gateway.serve_model("large", kind=BackendKind.OLLAMA)
     digest = sha256(KEY_OF_ADA.encode()).digest()
     gateway.directory.set_key(ApiKey("k-laptop", "u-ada", "laptop", digest, "clk_", frozenset(["small"]), 0, 0))
-    async with listening(members_app(gateway.directory, gateway.proxy)) as url:
+    async with listening(members_door(gateway.directory, gateway.proxy)) as url:
         yield url
 
 

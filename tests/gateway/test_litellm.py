@@ -10,7 +10,7 @@ import pytest
 
 from clawloops.errors import BackendRefused, BackendUnavailable
 from clawloops.gateway import providers
-from clawloops.gateway.proxy import upstream_session
+from clawloops.gateway.resolve import upstream_session
 from clawloops.model.provider import Backend, BackendKind
 from clawloops.model.usage import Tokens
 from tests.gateway.gate import KEY, Gateway

@@ -6,7 +6,7 @@ import pytest
 
 from clawloops.errors import BackendUnavailable
 from clawloops.gateway.pricing import price_in, price_table, table_of
-from clawloops.gateway.proxy import upstream_session
+from clawloops.gateway.resolve import upstream_session
 from clawloops.model.provider import Backend, BackendKind
 from clawloops.model.usage import Price, Tokens
 from tests.gateway.translator import LiteLLM

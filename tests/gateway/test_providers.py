@@ -11,8 +11,7 @@ import pytest
 
 from clawloops.errors import BackendRefused, BackendUnavailable
 from clawloops.gateway import providers
-from clawloops.gateway.proxy import upstream_session
-from clawloops.gateway.resolve import is_out_of_bounds
+from clawloops.gateway.resolve import is_out_of_bounds, upstream_session
 from clawloops.model.provider import Backend, BackendKind
 from tests.gateway.gate import KEY, route
 from tests.upstream import Script, Upstream

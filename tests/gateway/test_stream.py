@@ -11,11 +11,11 @@ import aiohttp
 import orjson
 import pytest
 
-from clawloops.gateway import proxy
+from clawloops.gateway import ingress
 from clawloops.gateway.journal import Record
 from clawloops.model.provider import BackendKind
 from clawloops.model.usage import Call, Tokens
-from tests.gateway.gate import KEY, TOKEN, Gateway, open_gateway
+from tests.gateway.gate import KEY, LOOPBACK, TOKEN, Gateway, listening, open_gateway
 from tests.gateway.shapes import BODIES, STREAMS
 from tests.upstream import Script, Upstream
 
@@ -232,17 +232,23 @@ async def test_only_listed_headers_pass_in_either_direction(gateway: Gateway) ->
 async def test_a_caller_who_takes_nothing_of_its_answer_counts_as_gone(
     gateway: Gateway, monkeypatch: pytest.MonkeyPatch, slots: int
 ) -> None:
-    monkeypatch.setattr(proxy, "_TAKES_S", 0.3)
+    monkeypatch.setattr(ingress, "TAKES_S", 0.3)
     gateway.upstream.scripts["endless"] = Script(words=["word " * 2000] * 4000)
     gateway.serve_model("endless", slots=slots)
     body = orjson.dumps({"model": "endless", "messages": [], "stream": True})
+    door = ingress.gateway(gateway.directory, gateway.proxy, pool=LOOPBACK)
+    async with listening(door) as url:
+        call = await _take_nothing(gateway, url, body)
+    assert call.status == 499
+    assert gateway.queue.all() == [] and not gateway.books._turns
+
+
+async def _take_nothing(gateway: Gateway, url: str, body: bytes) -> Call:
     with socket.socket() as lazy:
         lazy.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         lazy.setblocking(False)
         loop = asyncio.get_running_loop()
-        await loop.sock_connect(lazy, ("127.0.0.1", int(gateway.url.rpartition(":")[2])))
+        await loop.sock_connect(lazy, ("127.0.0.1", int(url.rpartition(":")[2])))
         head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {TOKEN}\r\n"
         await loop.sock_sendall(lazy, f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
-        call = await _until_settled(gateway)
-    assert call.status == 499
-    assert gateway.queue.all() == [] and not gateway.books._turns
+        return await _until_settled(gateway)

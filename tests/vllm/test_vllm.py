@@ -19,7 +19,7 @@ import pytest
 from clawloops.bench.peers import free_port
 from clawloops.errors import BackendRefused
 from clawloops.gateway import providers
-from clawloops.gateway.proxy import upstream_session
+from clawloops.gateway.resolve import upstream_session
 from clawloops.model.budget import Budget, Measure, Scope, Span
 from clawloops.model.provider import Backend, BackendKind
 from tests.conftest import ROOT
