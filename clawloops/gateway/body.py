@@ -21,7 +21,8 @@ _CREDENTIAL = (
     *("organization", "project", "user_config", "extra_body", "model_list", "aws", "vertex", "azure", "fallbacks"),
     *("mcp", "container"),
 )
-_MOST_ANSWERS = 16  # to one prompt
+_ANSWERS = range(1, 17)  # to one prompt
+_TOKENS = range(-2, 2**31)
 _STREAM_OPTIONS = frozenset(("include_usage", "include_obfuscation"))
 
 
@@ -149,14 +150,16 @@ def _limits(endpoint: Endpoint, fields: dict[str, Any]) -> dict[str, int]:
 def _refuse_odd_numbers(endpoint: Endpoint, fields: dict[str, Any]) -> None:
     """What says how much is to be answered is a whole number: a budget reckons with it. Below 0 it means no limit."""
     options = fields.get("options") if endpoint.usage is Usage.LINES else fields
-    for name in endpoint.longest if options else ():
-        _whole(options, name, range(-2, 2**31), "must be a whole number of tokens.")
+    for name in endpoint.longest:
+        if options and name in options:
+            _whole(options, name, _TOKENS, "must be a whole number of tokens.")
     for name in ("n", "best_of"):
-        _whole(fields, name, range(1, _MOST_ANSWERS + 1), f"must be a whole number from 1 to {_MOST_ANSWERS}.")
+        if name in fields:
+            _whole(fields, name, _ANSWERS, f"must be a whole number from 1 to {_ANSWERS[-1]}.")
 
 
-def _whole(fields: Any, name: str, allowed: range, refusal: str) -> None:
-    value = fields.get(name)
+def _whole(fields: dict[str, Any], name: str, allowed: range, refusal: str) -> None:
+    value = fields[name]
     if isinstance(value, float) and value.is_integer():
         value = fields[name] = int(value)
     if value is not None and (type(value) is not int or value not in allowed):

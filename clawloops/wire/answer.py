@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from typing import Protocol
+
+from clawloops.wire.pieces import Pieces
 
 _MOST_HELD = 256 * 1024  # bytes that wait for whoever reads them
 
@@ -26,7 +27,7 @@ class Line(Protocol):
 class Answer:
     """A backend's answer. Close it when done with it: what is not read to its end cuts its connection."""
 
-    __slots__ = ("_connection", "_error", "_held", "_pieces", "_waiter", "headers", "is_whole", "since", "status")
+    __slots__ = ("_body", "_connection", "_error", "_waiter", "headers", "is_whole", "since", "status")
 
     def __init__(self, connection: Line) -> None:
         self.status = 0  # until the header is there
@@ -34,8 +35,7 @@ class Answer:
         self.is_whole = False  # whether its last byte has come
         self.since = 0.0  # loop time at which a byte began to be waited for
         self._connection: Line | None = connection  # until all of it has come
-        self._pieces: deque[bytes] = deque()
-        self._held = 0  # bytes in `_pieces`
+        self._body = Pieces()  # what has come and was not read
         self._waiter: asyncio.Future[None] | None = None
         self._error: BrokenOff | None = None
 
@@ -56,16 +56,14 @@ class Answer:
 
     async def readany(self) -> bytes:
         """What has come of the body, at least a byte; b"" at its end. Raises BrokenOff."""
-        while not self._pieces:
+        while not self._body:
             if self.is_whole:
                 return b""
             await self.more()
-        data = self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces)
-        self._pieces.clear()
-        self._held = 0
+        body = self._body.take()
         if self._connection is not None:
             self._connection.resume()
-        return data
+        return body
 
     def close(self) -> None:
         """No more of it is read."""
@@ -87,9 +85,8 @@ class Answer:
 
     def add(self, piece: bytes) -> bool:
         """Returns whether as much is held as may be."""
-        self._pieces.append(piece)
-        self._held += len(piece)
-        return self._held > _MOST_HELD
+        self._body.add(piece)
+        return len(self._body) > _MOST_HELD
 
     def end(self, error: BrokenOff | None = None) -> None:
         """All of it has come, or nothing more will."""

@@ -26,6 +26,7 @@ _SILENCE_S = 300.0  # without a byte while one is waited for: a large model is l
 _IDLE_S = 60.0  # that a connection is kept without a call
 _EYEBALLS_S = 0.25  # before the next address of a name is tried beside the first (RFC 8305)
 _MOST_HEADER = 64 * 1024  # bytes
+_LONGEST_LENGTH = 20  # digits of a Content-Length
 _COPIED = 64 * 1024  # bytes of a body up to which one write of head and body is cheaper than two
 
 
@@ -63,11 +64,7 @@ class Client:
         head = _head(start, header, len(body))
         kept = self._kept.get(origin)
         connection = kept.pop() if kept else await self._connect(origin)
-        try:
-            return await connection.exchange(head, body)
-        except BaseException:
-            connection.fail("the call was given up")
-            raise
+        return await connection.exchange(head, body)
 
     async def _connect(self, origin: _Origin) -> _Connection:
         loop = asyncio.get_running_loop()
@@ -140,7 +137,7 @@ class _Connection(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._parser = httptools.HttpResponseParser(self)
         self._answer: Answer | None = None
-        self._header_size = 0  # bytes of an answer's header so far
+        self._unread = 0  # bytes since the last one of a body, or the end of the header
         self._is_paused = False
         self._is_kept = False  # whether the connection outlives its last answer
         self._idle_since = 0.0  # loop time
@@ -150,13 +147,17 @@ class _Connection(asyncio.Protocol):
         if transport is None:
             raise BrokenOff("the backend closed the connection")
         self._answer = answer
-        self._header_size = 0
-        if len(body) <= _COPIED:
-            transport.write(head + body)
-        else:
-            transport.writelines((head, body))
-        while not answer.status:
-            await answer.more()
+        self._unread = 0
+        try:
+            if len(body) <= _COPIED:
+                transport.write(head + body)
+            else:
+                transport.writelines((head, body))
+            while not answer.status:
+                await answer.more()
+        except BaseException:
+            answer.close()  # not the connection: with the answer whole, it may be another call's already
+            raise
         return answer
 
     def resume(self) -> None:
@@ -193,6 +194,7 @@ class _Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         answer = self._answer
+        self._unread += len(data)
         try:
             self._parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
@@ -202,11 +204,9 @@ class _Connection(asyncio.Protocol):
             return
         if answer is None:  # kept, or given up
             return
-        if not answer.status:
-            self._header_size += len(data)
-            if self._header_size > _MOST_HEADER:
-                self.fail("the header of its answer is too long")
-                return
+        if self._unread > _MOST_HEADER and self._answer is not None:
+            self.fail("the header of its answer, or what follows it, is too long")
+            return
         if self._answer is None:
             self._finished(answer)
         answer.wake()
@@ -245,13 +245,17 @@ class _Connection(asyncio.Protocol):
         answer = self._answer
         if answer is None:
             return
+        self._unread = 0
         status = self._parser.get_status_code()
+        if len(answer.headers.get("content-length", "")) > _LONGEST_LENGTH:
+            raise BrokenOff("it announces a body of any length")
         if status >= 200:
             answer.status = status
         else:  # an interim answer (100, 103): the real one follows
             answer.headers.clear()
 
     def on_body(self, piece: bytes) -> None:
+        self._unread = 0
         if self._answer is not None and self._answer.add(piece) and not self._is_paused and self._transport is not None:
             self._is_paused = True
             self._transport.pause_reading()

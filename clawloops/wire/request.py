@@ -11,6 +11,8 @@ from functools import lru_cache
 from http import HTTPStatus
 from typing import Protocol
 
+from clawloops.wire.pieces import Pieces
+
 _MOST_HELD = 256 * 1024  # bytes of a body that wait for a handler to read them
 
 
@@ -63,7 +65,7 @@ class Request:
 
     __slots__ = (
         *("has_begun", "header", "is_whole", "keeps", "method", "path", "repeated"),
-        *("_head", "_is_chunked", "_is_cut", "_is_dropped", "_is_old", "_line", "_pieces", "_size", "_waiter"),
+        *("_body", "_head", "_is_chunked", "_is_cut", "_is_dropped", "_is_old", "_line", "_size", "_waits", "_waiter"),
     )
 
     def __init__(
@@ -79,7 +81,7 @@ class Request:
     ) -> None:
         """`keeps`: whether the caller wants to keep the connection. `is_old`: whether it speaks HTTP/1.0."""
         self.method = method
-        self.path = target.partition("?")[0]  # as it was sent: nothing is unescaped
+        self.path = _path(target)
         self.header = header  # by lower-case name; of several of one name the first
         self.repeated = repeated  # lower-case names that came more than once
         self.is_whole = False  # whether all of the body is here
@@ -87,13 +89,19 @@ class Request:
         self.keeps = keeps  # whether the connection outlives it
         self._line = line
         self._is_old = is_old
-        self._pieces: list[bytes] = []
+        self._body = Pieces()  # as far as it is here
         self._size = 0  # bytes of the body so far
+        self._waits = header.get("expect", "").lower() == "100-continue"  # the caller, for leave to send it
         self._is_cut = False
         self._is_dropped = False  # whether nobody reads (the rest of) the body
         self._waiter: asyncio.Future[None] | None = None
         self._is_chunked = False  # the answer
         self._head = b""  # of an answer that has begun, until its first piece
+
+    @classmethod
+    def refuse(cls, line: Line, reply: Reply) -> None:
+        """The answer to what was no request. Raises CallerLeft."""
+        cls(line, "", "", {}, repeated=frozenset(), keeps=False, is_old=False).send(reply)
 
     @property
     def peer(self) -> str:
@@ -110,12 +118,13 @@ class Request:
         """Bytes of the body, as announced; 0 where there is none, None where only its end will tell."""
         if "transfer-encoding" in self.header:
             return None
-        return int(self.header.get("content-length") or 0)  # llhttp has let digits through, and nothing else
+        return int(self.header.get("content-length", 0))  # llhttp has let digits through, and nothing else
 
     async def body(self, limit: int) -> bytes:
         """All of it. Raises TooLarge beyond `limit` bytes, CutBody."""
-        if not self.is_whole and self.header.get("expect", "").lower() == "100-continue" and not self._size:
+        if self._waits and not self._size and not self.is_whole:
             self._line.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        self._waits = False
         while self._size <= limit and not self.is_whole:
             if self._is_cut:
                 raise CutBody
@@ -128,8 +137,7 @@ class Request:
         if self._size > limit:
             self.drop()
             raise TooLarge
-        pieces, self._pieces = self._pieces, []
-        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        return self._body.take()
 
     # --- answering
 
@@ -176,7 +184,8 @@ class Request:
         self._line.abort()
 
     def _header(self, status: int, header: Mapping[str, str], framing: str) -> bytes:
-        self.keeps = self.keeps and self._line.stays
+        # A caller who never got leave to send its body may leave it out: its next bytes could be anything.
+        self.keeps = self.keeps and self._line.stays and not (self._waits and not self.is_whole)
         fields = "".join([f"{name}: {value}\r\n" for name, value in header.items()])
         if "\r" in fields.replace("\r\n", "") or fields.count("\n") != len(header):
             raise ValueError("a field of the header holds a line break")
@@ -191,7 +200,7 @@ class Request:
         self._size += len(piece)
         if self._is_dropped:
             return False
-        self._pieces.append(piece)
+        self._body.add(piece)
         self._wake()
         return self._waiter is None and self._size > _MOST_HELD
 
@@ -208,11 +217,18 @@ class Request:
     def drop(self) -> None:
         """Nobody reads (the rest of) the body."""
         self._is_dropped = True
-        self._pieces.clear()
+        self._body.take()
 
     def _wake(self) -> None:
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
+
+
+def _path(target: str) -> str:
+    """Without the query, and as it was sent: nothing is unescaped. RFC 9112, 3.2.2: it may come with the host."""
+    if target.startswith(("http://", "https://")):
+        target = "/" + target.partition("://")[2].partition("/")[2]
+    return target.partition("?")[0]
 
 
 @lru_cache(maxsize=64)
