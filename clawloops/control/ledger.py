@@ -12,12 +12,13 @@ from clawloops.clock import now_ms
 from clawloops.errors import ClawLoopsError
 from clawloops.gateway.journal import Journal
 from clawloops.model.budget import Span
-from clawloops.model.usage import Call, Opened, Progress, Total, lost
+from clawloops.model.usage import Call, Opened, Pace, Progress, Total, lost
 from clawloops.store import usage
 from clawloops.store.db import Database
 
 LOG = "usage"
 FOLD_EVERY_S = 1.0
+_DAY_MS = 24 * 60 * 60 * 1000
 _LARGE = 64 * 1024 * 1024  # bytes of a journal that is worth beginning anew
 log = logging.getLogger(__name__)
 
@@ -120,6 +121,11 @@ class Ledger:
         """This month's sums by user id."""
         await self._latest()
         return await usage.totals_by_user(self._db, *Span.MONTH.around(now_ms()))
+
+    async def paces(self) -> dict[str, Pace]:
+        """How fast each backend has answered in the last 24 hours, by its id; those that did not are left out."""
+        await self._latest()
+        return await usage.paces(self._db, now_ms() - _DAY_MS)
 
     async def _latest(self) -> None:
         with contextlib.suppress(OSError):  # a page is shown with the sums as they were; `run` reports the failure

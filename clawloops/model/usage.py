@@ -113,6 +113,21 @@ def lost(opened: Opened, progress: Progress | None) -> Call:
 
 
 @dataclass(frozen=True, slots=True)
+class Pace:
+    """How fast a backend has answered."""
+
+    calls: int  # with an answer
+    first_ms: int  # from a call to the first byte of its answer, on average; its wait in our queue included
+    output: int  # tokens of those answers that came piece by piece
+    output_ms: int  # from the first byte of these to the last
+
+    @property
+    def tokens_per_s(self) -> float | None:
+        """Of one answer, on average; None when none came piece by piece."""
+        return self.output * 1000 / self.output_ms if self.output_ms else None
+
+
+@dataclass(frozen=True, slots=True)
 class Total:
     """Calls of one user (or of everybody) added up over a span of time."""
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from clawloops.model.budget import Budget, Measure, Scope
-from clawloops.model.usage import Call, Total
+from clawloops.model.usage import Call, Pace, Total
 from clawloops.store import meta
 from clawloops.store.db import Database, Row
 
@@ -22,6 +22,7 @@ _SUMS = """count(*) AS calls,
     CAST(COALESCE(sum(reasoning_tokens), 0) AS BIGINT) AS reasoning,
     CAST(COALESCE(sum(cost), 0) AS BIGINT) AS cost, CAST(COALESCE(sum(held_ms), 0) AS BIGINT) AS held_ms,
     CAST(COALESCE(sum(energy_mwh), 0) AS BIGINT) AS energy_mwh"""
+_PIECEMEAL_MS = 50  # an answer that took no longer from its first byte to its last came whole
 _MEASURES = {
     Measure.TOKENS: "sum(input_tokens + output_tokens)",
     Measure.COST: "sum(cost)",
@@ -84,6 +85,19 @@ async def totals_by_user(db: Database, since: int, until: int) -> dict[str, Tota
         until,
     )
     return {row["user_id"]: _total(row) for row in rows}
+
+
+async def paces(db: Database, since: int) -> dict[str, Pace]:
+    """By backend id, over calls with an answer since then, Unix ms."""
+    came = f"total_ms - first_ms >= {_PIECEMEAL_MS} AND output_tokens > 1"
+    rows = await db.fetch(
+        f"""SELECT backend_id, count(*) AS calls, CAST(avg(first_ms) AS BIGINT) AS first_ms,
+            CAST(sum(CASE WHEN {came} THEN output_tokens ELSE 0 END) AS BIGINT) AS output,
+            CAST(sum(CASE WHEN {came} THEN total_ms - first_ms ELSE 0 END) AS BIGINT) AS output_ms
+        FROM usage WHERE at >= $1 AND status = 200 AND first_ms IS NOT NULL GROUP BY backend_id""",
+        since,
+    )
+    return {row["backend_id"]: Pace(row["calls"], row["first_ms"], row["output"], row["output_ms"]) for row in rows}
 
 
 async def used(db: Database, budget: Budget, since: int, until: int) -> dict[str, int]:

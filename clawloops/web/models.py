@@ -8,7 +8,7 @@ from aiohttp import web
 
 from clawloops.errors import BadInput
 from clawloops.model.provider import BackendKind
-from clawloops.web.context import BACKENDS, GROUPS, MODELS, SENT, USER
+from clawloops.web.context import BACKENDS, GROUPS, LEDGER, MODELS, SENT, USER
 from clawloops.web.fields import number
 from clawloops.web.pages import render
 
@@ -35,6 +35,7 @@ async def show(request: web.Request) -> web.Response:
         names=request.app[MODELS].names(),
         groups={each.id: each for each in await request.app[GROUPS].all()},
         is_aside=backends.key_is_aside,
+        paces=await request.app[LEDGER].paces(),
         kinds=KINDS,
         providers=PROVIDERS,
     )

@@ -10,7 +10,9 @@ import pytest
 from clawloops.clock import now_ms
 from clawloops.model.account import Role
 from clawloops.model.provider import Backend, BackendKind, Model, Place
-from clawloops.store import backends, models
+from clawloops.model.usage import Tokens
+from clawloops.store import backends, models, usage
+from tests.store import rows
 from tests.web.box import Box
 
 
@@ -54,6 +56,16 @@ async def test_a_name_is_added_changed_and_shown_with_where_it_leads(box: Box, a
     assert "best" in await (await box.page("/keys", theirs)).text()
     assert "best" not in await (await box.page("/keys", others)).text()
     assert "best" not in await (await box.page("/", others)).text()
+
+
+async def test_a_backend_shows_how_fast_it_has_answered(box: Box, admin: str) -> None:
+    assert "In the last 24 hours" not in await (await box.page("/models", admin)).text()
+    for first_ms, total_ms in ((500, 2500), (1500, 3500)):
+        call = rows.call(at=now_ms(), backend_id="b0", tokens=Tokens(output=80), first_ms=first_ms, total_ms=total_ms)
+        await usage.settle(box.db, [call], log="other", offset=0)
+    page = " ".join((await (await box.page("/models", admin)).text()).split())
+    assert "In the last 24 hours 2 answers, begun after 1.0 s, then 40 tokens a second (on average)." in page
+    assert page.count("In the last 24 hours") == 1
 
 
 async def test_a_refused_name_keeps_what_was_typed_and_says_what_is_wrong(box: Box, admin: str) -> None:
