@@ -1,4 +1,4 @@
-"""The command line: serve | migrate | setup-link | doctor | runtime | model | bench."""
+"""The command line: serve | migrate | setup-link | doctor | runtime | model | audit | keys | bench."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 import uvloop
 
-from clawloops import __version__, app, cli, cli_model, doctor
+from clawloops import __version__, app, cli, cli_audit, cli_keys, cli_model, doctor, ground
 from clawloops.config import Settings, load
 from clawloops.errors import ClawLoopsError
 from clawloops.log import configure
@@ -30,6 +30,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     commands.add_parser("doctor", help="check every part, and say what to do about each that fails")
     cli.add_commands(commands)
     cli_model.add_commands(commands)
+    cli_audit.add_commands(commands)
+    cli_keys.add_commands(commands)
     bench = commands.add_parser("bench", help="measure this box: bench lifecycle --help")
     bench.add_argument("name", choices=BENCHMARKS)
     bench.add_argument("arguments", nargs=argparse.REMAINDER)
@@ -58,19 +60,23 @@ def _run(chosen: argparse.Namespace, settings: Settings) -> int:
             asyncio.run(cli.run(settings, chosen))
         case "model":
             asyncio.run(cli_model.run(settings, chosen))
+        case "audit":
+            return asyncio.run(cli_audit.run(settings, chosen))
+        case "keys":
+            asyncio.run(cli_keys.run(settings))
         case "doctor":
             return asyncio.run(doctor.examine(settings))
     return 0
 
 
 async def _migrate(settings: Settings) -> None:
-    async with app.store(settings):
+    async with ground.store(settings):
         print("the database is at this version")
 
 
 async def _setup_link(settings: Settings) -> None:
-    async with app.store(settings) as db:
-        link = await app.setup_links(db, settings).setup_link()
+    async with ground.store(settings) as db:
+        link = await (await app.setup_links(db, settings)).setup_link()
         if link:
             print(link)
 

@@ -5,11 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import os
 import signal
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
-from pathlib import Path
 
 import aiohttp
 
@@ -28,10 +26,10 @@ from clawloops.control.rollouts import Rollouts
 from clawloops.control.runtimes import Runtimes
 from clawloops.control.sessions import Sessions
 from clawloops.control.workspaces import Workspaces
-from clawloops.errors import ClawLoopsError, SetupError
+from clawloops.errors import ClawLoopsError
 from clawloops.gateway.resolve import upstream_session
+from clawloops.ground import leadership, open_audit, open_seal, secret, store
 from clawloops.listening import open_door, serve_pages
-from clawloops.log import redactor
 from clawloops.modelside import model_side, services
 from clawloops.orchestrator import admission, probe
 from clawloops.orchestrator.admission import Gate
@@ -41,47 +39,18 @@ from clawloops.orchestrator.loop import Orchestrator
 from clawloops.orchestrator.sleep import Rules
 from clawloops.runtimes.client import Engine
 from clawloops.runtimes.spec import Install
-from clawloops.store import leader
-from clawloops.store.db import Database, open_database
-from clawloops.store.migrate import migrate
-from clawloops.store.seal import Sealer, check_sentinel, load_master
+from clawloops.store.db import Database
 from clawloops.web.context import Site
 from clawloops.web.routes import auth_app, dashboard_app
 
 log = logging.getLogger(__name__)
 
-DATABASE_WAIT_S = 30
 SWEEP_EVERY_S = 60
 
 
-def secret(path: str) -> str:
-    """The secret a file holds, masked in logs from now on. Raises SetupError."""
-    try:
-        value = Path(path).read_text().strip()
-    except OSError as error:
-        raise SetupError(f"cannot read {path}: {error.strerror}; run ./install.sh, which makes it") from error
-    redactor.add(value)
-    return value
-
-
-def _database_password(settings: Settings) -> str | None:
-    return secret(settings.database_password_file) if settings.database_password_file else None
-
-
-@asynccontextmanager
-async def store(settings: Settings) -> AsyncIterator[Database]:
-    """The database, migrated to this version."""
-    db = await open_database(settings.database_url, password=_database_password(settings), wait_s=DATABASE_WAIT_S)
-    try:
-        await migrate(db, backup_dir=settings.data / "backups")
-        yield db
-    finally:
-        await db.close()
-
-
-def setup_links(db: Database, settings: Settings) -> Invitations:
+async def setup_links(db: Database, settings: Settings) -> Invitations:
     """Just enough of the services to make a set-up link from the command line."""
-    audit = Audit(db)
+    audit = await open_audit(db, await open_seal(db, settings))
     return Invitations(db, Accounts(db, Sessions(db), audit), audit, origin=settings.origin)
 
 
@@ -90,10 +59,9 @@ async def model_services(settings: Settings) -> AsyncIterator[tuple[Models, Back
     """Just enough of the model side to change it from the command line. Raises SealBroken."""
     async with AsyncExitStack() as stack:
         db = await stack.enter_async_context(store(settings))
-        sealer = Sealer(load_master(settings.data / "keys" / "master.key"), install_id=settings.install_id)
-        await check_sentinel(db, sealer)
+        sealer = await open_seal(db, settings)
         session = await stack.enter_async_context(upstream_session())
-        made = services(db, sealer, session, audit=Audit(db), bundled=_bundled(settings))
+        made = services(db, sealer, session, audit=await open_audit(db, sealer), bundled=_bundled(settings))
         await made.prices.load()
         await made.models.load()
         yield made.models, made.backends
@@ -121,14 +89,7 @@ async def serve(settings: Settings, *, board: Board | None = None) -> None:
 
 async def _lead(settings: Settings, stack: AsyncExitStack, stopping: asyncio.Event) -> bool:
     """Whether this process leads now; False when it was told to stop while it waited."""
-    leadership = leader.lead(
-        settings.database_url,
-        data=settings.data,
-        password=_database_password(settings),
-        wait_s=DATABASE_WAIT_S,
-        on_lost=_end_at_once,
-    )
-    leading = asyncio.create_task(stack.enter_async_context(leadership))
+    leading = asyncio.create_task(stack.enter_async_context(leadership(settings)))
     told = asyncio.create_task(stopping.wait())
     await asyncio.wait({leading, told}, return_when=asyncio.FIRST_COMPLETED)
     told.cancel()
@@ -141,21 +102,12 @@ async def _lead(settings: Settings, stack: AsyncExitStack, stopping: asyncio.Eve
     return True
 
 
-def _end_at_once(reason: str) -> None:
-    """Leave without a clean-up, which could still change something after another process has taken over."""
-    log.critical("no longer the leader: %s; ending at once, so that a restart waits for its turn", reason)
-    logging.shutdown()
-    os._exit(os.EX_TEMPFAIL)
-
-
 async def _build(settings: Settings, stack: AsyncExitStack, stopping: asyncio.Event, board: Board) -> None:
     for folder in ("journal", "runtimes", "backups"):
         (settings.data / folder).mkdir(mode=0o755 if folder == "runtimes" else 0o700, parents=True, exist_ok=True)
-    sealer = Sealer(load_master(settings.data / "keys" / "master.key"), install_id=settings.install_id)
     db = await stack.enter_async_context(store(settings))
-    await check_sentinel(db, sealer)
-
-    audit, sessions = Audit(db), Sessions(db)
+    sealer = await open_seal(db, settings)
+    audit, sessions = await open_audit(db, sealer), Sessions(db)
     accounts = Accounts(db, sessions, audit)
     background = Background(stack)
     engine = Engine()

@@ -9,10 +9,9 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 
-from clawloops import app, nudge
+from clawloops import ground, nudge
 from clawloops.config import Settings
 from clawloops.control.accounts import Accounts
-from clawloops.control.audit import Audit
 from clawloops.control.rollouts import Rollouts
 from clawloops.control.runtimes import CONSOLE, Runtimes
 from clawloops.control.sessions import Sessions
@@ -57,8 +56,8 @@ def add_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 async def run(settings: Settings, given: argparse.Namespace) -> None:
     """Run one of the commands. Raises NotFound for an unknown login, and what the services refuse."""
-    async with app.store(settings) as db:
-        audit = Audit(db)
+    async with ground.store(settings) as db:
+        audit = await ground.open_audit(db, await ground.open_seal(db, settings))
         accounts = Accounts(db, Sessions(db), audit)
         await accounts.load()
         runtimes = Runtimes(db, audit, pool=settings.runtime_pool, wake=lambda _: tell_control_plane(settings.data))

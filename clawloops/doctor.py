@@ -9,12 +9,11 @@ from collections.abc import Awaitable, Callable
 
 import aiohttp
 
-from clawloops import app
+from clawloops import ground
 from clawloops.config import Settings
 from clawloops.errors import ClawLoopsError
 from clawloops.runtimes import images
 from clawloops.runtimes.client import Engine
-from clawloops.store.seal import Sealer, check_sentinel, load_master
 
 LOW_DISK_BYTES = 2 * 1024**3
 WAIT_S = 5
@@ -28,6 +27,7 @@ async def examine(settings: Settings) -> int:
     checks: list[tuple[str, Callable[[Settings], Awaitable[Finding]]]] = [
         ("disk", _disk),
         ("database and master key", _store),
+        ("audit", _audit),
         ("Docker Engine and OpenClaw image", _engine),
         ("workspace addresses", _names),
         ("Ollama", lambda each: _answers(each.ollama_url, "/api/version", "docker compose logs ollama")),
@@ -53,10 +53,15 @@ async def _disk(settings: Settings) -> Finding:
 
 
 async def _store(settings: Settings) -> Finding:
-    async with app.store(settings) as db:
-        master = load_master(settings.data / "keys" / "master.key")
-        await check_sentinel(db, Sealer(master, install_id=settings.install_id))
+    async with ground.store(settings) as db:
+        await ground.open_seal(db, settings)
     return None
+
+
+async def _audit(settings: Settings) -> Finding:
+    async with ground.store(settings) as db:
+        found = await (await ground.open_audit(db, await ground.open_seal(db, settings))).verify()
+    return f"entry {found.seq}: {found.why}; see: clawloops audit verify" if found.why else None
 
 
 async def _engine(settings: Settings) -> Finding:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import json
 from collections.abc import Callable
 from dataclasses import replace
@@ -11,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from clawloops import nudge
+from clawloops import ground, nudge
 from clawloops.__main__ import main
 from clawloops.control.audit import Audit
 from clawloops.control.runtimes import Runtimes
@@ -37,10 +38,13 @@ def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     async def fill(db: Database) -> None:
         for user in (MIA, BEN):
             await users.add(db, user)
-        made = await Runtimes(db, Audit(db), pool=IPv4Network("10.0.0.0/24"), wake=lambda _: None).open(MIA)
+        made = await Runtimes(db, Audit(db, b"key"), pool=IPv4Network("10.0.0.0/24"), wake=lambda _: None).open(MIA)
         await events.add(db, made.id, at=1_800_000_000_000, kind="start", text="its container was started", took_ms=412)
 
     _in_store(tmp_path, fill)
+    (tmp_path / "keys").mkdir()
+    (tmp_path / "keys" / "master.key").write_text("ab" * 32)
+    (tmp_path / "keys" / "master.key").chmod(0o600)
     return tmp_path
 
 
@@ -152,3 +156,46 @@ async def test_a_nudge_makes_the_control_plane_look(tmp_path: Path, monkeypatch:
         nudge.give(tmp_path)
         await asyncio.wait_for(looked.wait(), 5)
     watching.cancel()
+
+
+def test_the_audit_is_verified_and_a_change_is_shown(data: Path, say: Say, capsys: pytest.CaptureFixture[str]) -> None:
+    def verify(*words: str) -> tuple[int, str]:
+        status = main(["audit", "verify", *words])
+        return status, capsys.readouterr().out
+
+    status, told = verify()  # the fixture made the workspace with a key of its own
+    assert status == 1 and "Entry 1: it was changed, or written by somebody else." in told
+    _in_store(data, lambda db: db.execute("DELETE FROM audit"))
+    assert say("stop", "mia")[0] == 0
+    assert say("start", "mia")[0] == 0
+    status, told = verify("--json")
+    found = json.loads(told)
+    assert (status, found["entries"], found["why"]) == (0, 2, "")
+    status, told = verify("--head", found["head"])
+    assert status == 0 and f"2 entries hold, up to {found['head']}." in told and "Nothing is wrong" in told
+    _in_store(data, lambda db: db.execute("DELETE FROM audit WHERE seq = (SELECT MAX(seq) FROM audit)"))
+    assert verify()[0] == 0
+    status, told = verify("--head", found["head"])
+    assert status == 1 and "its end was cut off" in told
+
+
+def test_the_master_key_is_rotated_while_no_control_plane_runs(
+    data: Path, say: Say, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ground, "_OTHER_LEADS_S", 0.3)
+    master = data / "keys" / "master.key"
+    assert say("stop", "mia")[0] == 0
+    before = master.read_text()
+    with (data / "leader.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        assert main(["keys", "rotate"]) == 1
+        assert "docker compose stop clawloops" in capsys.readouterr().err
+        assert master.read_text() == before
+    assert main(["keys", "rotate"]) == 0
+    told = capsys.readouterr().out
+    assert "0 provider keys are sealed with it" in told and str(master) in told
+    assert master.read_text() != before
+    assert say("start", "mia")[0] == 0
+    (data / "keys" / "master.next").write_text("cd" * 32)
+    status, _, error = say("stop", "mia")
+    assert status == 1 and "clawloops keys rotate" in error

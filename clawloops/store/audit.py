@@ -2,25 +2,36 @@
 
 from __future__ import annotations
 
-from clawloops.model.audit import AuditEntry
+from clawloops.model.audit import AuditEntry, link
 from clawloops.store.db import Database
+
+_LOCK = 0x61756474  # any fixed number; PostgreSQL's lock against two entries with the same one before them
+_COLUMNS = "seq, at, actor, action, subject, detail, prev, hash"
 
 
 async def add(  # noqa: PLR0917
-    db: Database, at: int, actor: str | None, action: str, subject: str, detail: str
+    db: Database, key: bytes, at: int, actor: str | None, action: str, subject: str, detail: str
 ) -> None:
-    """`at` is Unix ms; see AuditEntry for the rest."""
-    await db.execute(
-        "INSERT INTO audit (at, actor, action, subject, detail) VALUES ($1, $2, $3, $4, $5)",
-        at,
-        actor,
-        action,
-        subject,
-        detail,
-    )
+    """Chain one to the newest, with the chain's `key`. `at` is Unix ms; see AuditEntry for the rest."""
+    async with db.transaction():
+        if db.dialect == "postgresql":  # SQLite's BEGIN IMMEDIATE is such a lock already
+            await db.execute("SELECT pg_advisory_xact_lock($1)", _LOCK)
+        newest = await latest(db, 1)
+        prev = (newest[0].hash or "") if newest else ""
+        hash_ = link(key, prev, at=at, actor=actor, action=action, subject=subject, detail=detail)
+        await db.execute(
+            "INSERT INTO audit (at, actor, action, subject, detail, prev, hash) VALUES ($1, $2, $3, $4, $5, $6, $7)",
+            *(at, actor, action, subject, detail, prev, hash_),
+        )
 
 
 async def latest(db: Database, limit: int) -> list[AuditEntry]:
     """The newest entries, newest first."""
-    rows = await db.fetch("SELECT seq, at, actor, action, subject, detail FROM audit ORDER BY seq DESC LIMIT $1", limit)
+    rows = await db.fetch(f"SELECT {_COLUMNS} FROM audit ORDER BY seq DESC LIMIT $1", limit)
+    return [AuditEntry(**row) for row in rows]
+
+
+async def after(db: Database, seq: int, limit: int) -> list[AuditEntry]:
+    """Entries behind `seq`, oldest first."""
+    rows = await db.fetch(f"SELECT {_COLUMNS} FROM audit WHERE seq > $1 ORDER BY seq LIMIT $2", seq, limit)
     return [AuditEntry(**row) for row in rows]

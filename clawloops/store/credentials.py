@@ -56,6 +56,14 @@ async def all(db: Database) -> list[Kept]:
     return [_kept(row) for row in await db.fetch(f"SELECT {_COLUMNS} FROM credentials ORDER BY created_at, id")]
 
 
+async def reseal(db: Database, sealed: Sealed) -> None:
+    """Replace the seal of the key with its id."""
+    await db.execute(
+        "UPDATE credentials SET version = $1, key_id = $2, wrapped = $3, nonce = $4, ciphertext = $5 WHERE id = $6",
+        *(sealed.version, sealed.key_id, sealed.wrapped, sealed.nonce, sealed.ciphertext, sealed.credential_id),
+    )
+
+
 async def delete(db: Database, credential_id: str, backend_id: str) -> bool:
     """Whether that backend had it."""
     return bool(

@@ -8,7 +8,6 @@ version put back under a new number, or parts of two rows joined do not open.
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 import re
@@ -135,13 +134,10 @@ async def check_sentinel(db: Database, sealer: Sealer) -> None:
                 raise SetupError(
                     "the store holds sealed keys but lost the proof of its master key; restore a backup of it"
                 )
-            sealed = await asyncio.to_thread(
-                sealer.seal, _SENTINEL_TEXT, credential_id="sentinel", version=1, **_SENTINEL_PLACE
-            )
-            await meta.put(db, _SENTINEL, _to_json(sealed))
+            await set_sentinel(db, sealer)
             return
     try:
-        sealed = _from_json(text)
+        sealed = from_json(text)
         right = sealer.open(sealed, **_SENTINEL_PLACE) == _SENTINEL_TEXT
     except (SealBroken, ValueError, KeyError, TypeError) as error:
         raise SetupError(
@@ -152,11 +148,30 @@ async def check_sentinel(db: Database, sealer: Sealer) -> None:
         raise SetupError("the sentinel in the database was changed; restore a backup of the database")
 
 
-def _to_json(sealed: Sealed) -> str:
+async def set_sentinel(db: Database, sealer: Sealer) -> None:
+    """From now on the store belongs to this master key."""
+    sealed = sealer.seal(_SENTINEL_TEXT, credential_id="sentinel", version=1, **_SENTINEL_PLACE)
+    await meta.put(db, _SENTINEL, to_json(sealed))
+
+
+async def is_own(db: Database, sealer: Sealer) -> bool:
+    """Whether the store belongs to this master key already. A store without a sentinel belongs to none."""
+    if await meta.get(db, _SENTINEL) is None:
+        return False
+    try:
+        await check_sentinel(db, sealer)
+    except SetupError:
+        return False
+    return True
+
+
+def to_json(sealed: Sealed) -> str:
+    """As `meta` keeps one."""
     return json.dumps({name: part.hex() if isinstance(part, bytes) else part for name, part in asdict(sealed).items()})
 
 
-def _from_json(text: str) -> Sealed:
+def from_json(text: str) -> Sealed:
+    """Raises ValueError, KeyError or TypeError."""
     parts: Mapping[str, Any] = json.loads(text)
     hexed = {name: bytes.fromhex(parts[name]) for name in ("wrapped", "nonce", "ciphertext")}
     return Sealed(str(parts["credential_id"]), int(parts["version"]), str(parts["key_id"]), **hexed)

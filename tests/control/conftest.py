@@ -51,7 +51,7 @@ async def db(tmp_path: Path) -> AsyncIterator[Database]:
 
 @pytest.fixture
 async def house(db: Database) -> House:
-    audit, sessions, woken = Audit(db), Sessions(db), list[str]()
+    audit, sessions, woken = Audit(db, b"key"), Sessions(db), list[str]()
     accounts = Accounts(db, sessions, audit)
     return House(
         db=db,

@@ -19,6 +19,7 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
 INSTALL_LIMIT_S = 900.0
+COMPOSE_SETTINGS = ("COMPOSE_FILE", "COMPOSE_PROFILES", "COMPOSE_PROJECT_NAME")
 LINK = re.compile(r"https?://[^\s\"']+/join/[\w-]+")
 
 
@@ -127,6 +128,13 @@ class Appliance:
                 f"{' '.join(command)} ended with {done.returncode}:\n{done.stdout[-6000:]}"
             )
             time.sleep(3)
+
+    def compose(self, *command: str) -> str:
+        """Compose on this install, from the checkout and with the settings that install.sh wrote."""
+        settings = [f"{name}={self.settings.get(name, '')}" for name in COMPOSE_SETTINGS]
+        has_v2 = "compose version" in run("docker", "compose", "version", check=False).lower()
+        program = ["docker", "compose"] if has_v2 else ["docker-compose"]
+        return run("env", *settings, *program, "--env-file", str(self.data / ".env"), *command, limit_s=120)
 
     @property
     def setup_link(self) -> str:

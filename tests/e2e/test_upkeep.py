@@ -147,3 +147,22 @@ def test_an_image_that_does_not_start_is_rolled_back_by_itself(story: Story) -> 
     assert _read(story) == "still precious"
     story.member.visit("/workspace/files")
     story.picture(story.member.page, "rolled-back")
+
+
+def test_a_new_master_key_opens_what_the_old_one_sealed(story: Story) -> None:
+    story.reach("chatted through LiteLLM")
+    story.member.start_and_wait(BOOT_LIMIT_S)
+    master = story.appliance.data / "keys" / "master.key"
+    before = master.read_text()
+    control = story.appliance.service("clawloops")
+    refused = docker("exec", control, "clawloops", "keys", "rotate", check=False)
+    assert "a control plane runs on this data" in refused and master.read_text() == before
+    story.appliance.compose("stop", "clawloops")
+    told = story.appliance.compose("run", "--rm", "clawloops", "clawloops", "keys", "rotate")
+    assert "1 provider keys are sealed with it" in told and master.read_text() != before
+    story.appliance.compose("start", "clawloops")
+    story.member.page.goto(story.workspace)
+    story.chat.wait_until_usable(BOOT_LIMIT_S)
+    assert "cloud39" in story.chat.ask("Do you still have your key?", CHAT_LIMIT_S).text
+    told = docker("exec", control, "clawloops", "audit", "verify")
+    assert "Nothing is wrong with the audit" in told

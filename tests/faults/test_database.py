@@ -65,7 +65,7 @@ async def test_a_wish_made_while_the_database_is_locked_is_kept_or_refused_and_k
     await place.until(up, Phase.READY)
     await place.until(down, Phase.STOPPED)
     pool = ipaddress.IPv4Network("10.0.0.0/29")
-    service = Runtimes(place.db, Audit(place.db), pool=pool, wake=loop.wake)
+    service = Runtimes(place.db, Audit(place.db, b"key"), pool=pool, wake=loop.wake)
     mia, olga = await owner(place, up), await owner(place, down)
 
     thread = hold(Path(place.install.data) / "test.db", seconds)

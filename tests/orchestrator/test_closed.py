@@ -63,7 +63,9 @@ async def _ready(place: Place) -> Runtime:
 async def test_a_button_on_the_dashboard_opens_it(place: Place) -> None:
     runtime = await _asleep(place)
     assert place.loop
-    runtimes = Runtimes(place.db, Audit(place.db), pool=ipaddress.IPv4Network("10.0.0.0/29"), wake=place.loop.wake)
+    runtimes = Runtimes(
+        place.db, Audit(place.db, b"key"), pool=ipaddress.IPv4Network("10.0.0.0/29"), wake=place.loop.wake
+    )
     await runtimes.wish(runtime.id, Want.RUNNING, by=CONSOLE)
     await place.until(runtime, Phase.READY)
     await _opens(place, runtime)

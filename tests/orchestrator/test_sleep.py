@@ -244,7 +244,7 @@ async def test_a_wish_on_the_dashboard_wakes_it_and_a_restart_is_a_new_start_of_
     await rows.put(place.db, replace(await place.row(runtime), sleep=Sleep.PAUSED, sleep_why="It was paused."))
     loop.wake(runtime.id)
     await place.until(runtime, Phase.PAUSED)
-    runtimes = Runtimes(place.db, Audit(place.db), pool=ipaddress.IPv4Network("10.0.0.0/29"), wake=loop.wake)
+    runtimes = Runtimes(place.db, Audit(place.db, b"key"), pool=ipaddress.IPv4Network("10.0.0.0/29"), wake=loop.wake)
     before = place.container(runtime)
     await runtimes.wish(runtime.id, Want.RUNNING, by=CONSOLE)
     await place.until(runtime, Phase.READY)

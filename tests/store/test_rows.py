@@ -11,7 +11,7 @@ from clawloops.errors import ClawLoopsError, Conflict, Gone, NotFound
 from clawloops.model.account import Invitation, Role
 from clawloops.model.audit import AuditEntry
 from clawloops.model.runtime import Want
-from clawloops.model.usage import Tokens, Total
+from clawloops.model.usage import Pace, Tokens, Total
 from clawloops.store import (
     audit,
     invitations,
@@ -249,6 +249,22 @@ async def test_calls_settled_twice_count_once_with_the_offset_beside_them(db: Da
     }
 
 
+async def test_the_pace_of_a_backend_is_that_of_its_answers(db: Database) -> None:
+    calls = [
+        rows.call(first_ms=400, total_ms=2400),  # 20 tokens in 2 s
+        rows.call(first_ms=200, total_ms=1200, tokens=Tokens(output=40)),
+        rows.call(first_ms=600, total_ms=610, tokens=Tokens(output=500)),  # came whole
+        rows.call(first_ms=None, total_ms=9000, status=502),
+        rows.call(first_ms=10, total_ms=9000, status=499),
+        rows.call(at=NOW - 1),
+        rows.call(backend_id="b-other", first_ms=7, total_ms=9),
+    ]
+    await usage.settle(db, calls, log="calls.log", offset=1)
+    found = await usage.paces(db, NOW)
+    assert found == {"b-local": Pace(3, 400, 60, 3000), "b-other": Pace(1, 7, 0, 0)}
+    assert [each.tokens_per_s for each in found.values()] == [20.0, None]
+
+
 async def test_a_settlement_that_fails_half_way_moves_neither_rows_nor_offset(db: Database) -> None:
     await usage.settle(db, [rows.call()], log="calls.log", offset=100)
     broken = rows.call(user_id=None)
@@ -268,10 +284,11 @@ async def test_a_large_settlement_is_whole_and_sums_pass_32_bits(db: Database) -
 
 async def test_audit_entries_come_newest_first_even_within_one_millisecond(db: Database) -> None:
     for n in range(5):
-        await audit.add(db, NOW, None if n == 4 else "u-ada", "session.refused", "r-ada", f"try {n}")
+        await audit.add(db, b"key", NOW, None if n == 4 else "u-ada", "session.refused", "r-ada", f"try {n}")
     latest = await audit.latest(db, 3)
     assert [each.detail for each in latest] == ["try 4", "try 3", "try 2"]
-    assert latest[0] == AuditEntry(latest[0].seq, NOW, None, "session.refused", "r-ada", "try 4")
+    made = AuditEntry(latest[0].seq, NOW, None, "session.refused", "r-ada", "try 4", latest[1].hash, latest[0].hash)
+    assert latest[0] == made
 
 
 async def test_a_meta_value_is_set_and_replaced(db: Database) -> None:

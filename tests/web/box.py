@@ -207,7 +207,7 @@ async def opened_box(folder: Path) -> AsyncIterator[Box]:
         http = await stack.enter_async_context(
             aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar(), auto_decompress=True)
         )
-        audit, sessions, board, directory = Audit(db), Sessions(db), Board(), Directory()
+        audit, sessions, board, directory = Audit(db, b"key"), Sessions(db), Board(), Directory()
         accounts = Accounts(db, sessions, audit)
         woken: list[str] = []
         runtimes = Runtimes(db, audit, pool=IPv4Network("10.201.0.0/24"), wake=woken.append)

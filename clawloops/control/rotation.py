@@ -1,0 +1,99 @@
+"""A new master key for everything that is sealed: all of it in one transaction, and the file changed after that.
+
+While it lasts there are two files, `master.key` and `master.next`. Which of the two the database belongs to says how
+far an interrupted rotation had come; it is taken up there. The old key is kept as `master.<its id>.old`: backups of
+the database from before open with nothing else.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+from dataclasses import dataclass
+from pathlib import Path
+
+from clawloops.control.models import sealed_for
+from clawloops.errors import SealBroken, SetupError
+from clawloops.store import backends, chain, credentials
+from clawloops.store.db import Database
+from clawloops.store.seal import MASTER_BYTES, Sealer, check_sentinel, is_own, load_master, set_sentinel
+
+MASTER, NEXT = "master.key", "master.next"
+
+
+@dataclass(frozen=True, slots=True)
+class Rotated:
+    sealed: int  # keys that are sealed anew
+    key_id: str  # of the new master key
+    kept: Path  # the old one
+
+
+async def rotate(db: Database, keys: Path, *, install_id: str) -> Rotated:
+    """Make a new master key in the folder `keys` and seal everything with it, or end what an earlier call began.
+
+    No control plane may run. Raises SetupError, and SealBroken that names a key which does not open (nothing changes).
+    """
+    new_file = keys / NEXT
+    if not new_file.exists():
+        _write(new_file, secrets.token_bytes(MASTER_BYTES).hex())
+    old = Sealer(load_master(keys / MASTER), install_id=install_id)
+    new = Sealer(load_master(new_file), install_id=install_id)
+    if not await is_own(db, new):
+        await check_sentinel(db, old)
+        await _seal_anew(db, old, new)
+    kept = keys / f"master.{old.key_id}.old"
+    kept.unlink(missing_ok=True)
+    kept.hardlink_to(keys / MASTER)
+    new_file.replace(keys / MASTER)  # at no time is there no master.key
+    _sync(keys)
+    return Rotated(len(await credentials.all(db)), new.key_id, kept)
+
+
+def refuse_half_rotated(keys: Path) -> None:
+    """Raises SetupError while a rotation waits to be ended."""
+    if (keys / NEXT).exists():
+        raise SetupError(
+            f"a rotation of the master key did not come to its end ({keys / NEXT} is there); end it: "
+            "docker compose run --rm clawloops clawloops keys rotate"
+        )
+
+
+async def _seal_anew(db: Database, old: Sealer, new: Sealer) -> None:
+    async with db.transaction():
+        places = {each.id: each for each in await backends.all(db)}
+        for kept in await credentials.all(db):
+            backend = places[kept.backend_id]
+            place = {"table": credentials.TABLE, "provider": sealed_for(backend), "owner": backend.id}
+            try:
+                secret = old.open(kept.sealed, **place)
+            except SealBroken as error:
+                name = f"the key {kept.name or kept.hint or kept.id!r} of {backend.name!r}"
+                raise SealBroken(f"{name} does not open: {error}. Remove it on the Models page first.") from error
+            sealed = new.seal(secret, credential_id=kept.id, version=kept.sealed.version, **place)
+            if new.open(sealed, **place) != secret:
+                raise SealBroken("what was sealed with the new master key does not open; nothing was changed")
+            await credentials.reseal(db, sealed)
+        await chain.reseal(db, old, new)
+        await set_sentinel(db, new)
+
+
+def _write(path: Path, text: str) -> None:
+    """All of it or nothing."""
+    making = path.with_suffix(".making")
+    making.unlink(missing_ok=True)
+    handle = os.open(making, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    try:
+        os.write(handle, text.encode() + b"\n")
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+    making.replace(path)
+    _sync(path.parent)
+
+
+def _sync(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
