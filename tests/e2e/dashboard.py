@@ -32,6 +32,18 @@ class Dashboard:
         assert answer is not None
         return answer.status
 
+    def visit_soon(self, path: str, *, limit_s: float) -> None:
+        """Opens a page as soon as there is somebody to answer: until then Traefik's answer is no page at all."""
+        until = time.monotonic() + limit_s
+        while True:
+            try:
+                if self.visit(path) == 200:
+                    return
+            except Error:
+                pass
+            assert time.monotonic() < until, f"{path} was not answered within {limit_s:.0f} s"
+            time.sleep(0.5)
+
     def join(self, link: str, account: Account) -> None:
         """Makes an account with a one-time link, and stands on the first page then."""
         assert self.visit(link) == 200

@@ -161,6 +161,7 @@ def test_a_new_master_key_opens_what_the_old_one_sealed(story: Story) -> None:
     told = story.appliance.compose("run", "--rm", "clawloops", "clawloops", "keys", "rotate")
     assert "1 provider keys are sealed with it" in told and master.read_text() != before
     story.appliance.compose("start", "clawloops")
+    story.member.visit_soon("/healthz", limit_s=60)
     story.member.page.goto(story.workspace)
     story.chat.wait_until_usable(BOOT_LIMIT_S)
     assert "cloud39" in story.chat.ask("Do you still have your key?", CHAT_LIMIT_S).text

@@ -49,8 +49,8 @@ async def with_people(box: Box, owner: User) -> None:
                 "b1",
                 Tokens(len(login) * 91_234, 20_211),
                 200,
-                5,
-                9,
+                640,
+                450_000,
             )
         )
     mallory = next(each for each in box.accounts.members() if each.login == "mallory")
