@@ -28,7 +28,7 @@ from clawloops.control.sessions import Sessions
 from clawloops.control.workspaces import Workspaces
 from clawloops.errors import ClawLoopsError
 from clawloops.gateway.resolve import upstream_session
-from clawloops.ground import leadership, open_audit, open_seal, secret, store
+from clawloops.ground import leadership, load_seal, open_audit, open_seal, secret, store
 from clawloops.listening import open_door, serve_pages
 from clawloops.modelside import model_side, services
 from clawloops.orchestrator import admission, probe
@@ -39,7 +39,9 @@ from clawloops.orchestrator.loop import Orchestrator
 from clawloops.orchestrator.sleep import Rules
 from clawloops.runtimes.client import Engine
 from clawloops.runtimes.spec import Install
+from clawloops.store.chain import audit_key
 from clawloops.store.db import Database
+from clawloops.store.seal import check_sentinel
 from clawloops.web.context import Site
 from clawloops.web.routes import auth_app, dashboard_app
 
@@ -50,7 +52,7 @@ SWEEP_EVERY_S = 60
 
 async def setup_links(db: Database, settings: Settings) -> Invitations:
     """Just enough of the services to make a set-up link from the command line."""
-    audit = await open_audit(db, await open_seal(db, settings))
+    audit = await open_audit(db, settings)
     return Invitations(db, Accounts(db, Sessions(db), audit), audit, origin=settings.origin)
 
 
@@ -60,8 +62,9 @@ async def model_services(settings: Settings) -> AsyncIterator[tuple[Models, Back
     async with AsyncExitStack() as stack:
         db = await stack.enter_async_context(store(settings))
         sealer = await open_seal(db, settings)
+        audit = Audit(db, await audit_key(db, sealer))
         session = await stack.enter_async_context(upstream_session())
-        made = services(db, sealer, session, audit=await open_audit(db, sealer), bundled=_bundled(settings))
+        made = services(db, sealer, session, audit=audit, bundled=_bundled(settings))
         await made.prices.load()
         await made.models.load()
         yield made.models, made.backends
@@ -105,9 +108,10 @@ async def _lead(settings: Settings, stack: AsyncExitStack, stopping: asyncio.Eve
 async def _build(settings: Settings, stack: AsyncExitStack, stopping: asyncio.Event, board: Board) -> None:
     for folder in ("journal", "runtimes", "backups"):
         (settings.data / folder).mkdir(mode=0o755 if folder == "runtimes" else 0o700, parents=True, exist_ok=True)
+    sealer = load_seal(settings)  # before the database: without its key, nothing of it is migrated
     db = await stack.enter_async_context(store(settings))
-    sealer = await open_seal(db, settings)
-    audit, sessions = await open_audit(db, sealer), Sessions(db)
+    await check_sentinel(db, sealer)
+    audit, sessions = Audit(db, await audit_key(db, sealer)), Sessions(db)
     accounts = Accounts(db, sessions, audit)
     background = Background(stack)
     engine = Engine()

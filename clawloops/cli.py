@@ -57,7 +57,7 @@ def add_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
 async def run(settings: Settings, given: argparse.Namespace) -> None:
     """Run one of the commands. Raises NotFound for an unknown login, and what the services refuse."""
     async with ground.store(settings) as db:
-        audit = await ground.open_audit(db, await ground.open_seal(db, settings))
+        audit = await ground.open_audit(db, settings)
         accounts = Accounts(db, Sessions(db), audit)
         await accounts.load()
         runtimes = Runtimes(db, audit, pool=settings.runtime_pool, wake=lambda _: tell_control_plane(settings.data))

@@ -31,7 +31,7 @@ def add_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
 async def run(settings: Settings, given: argparse.Namespace) -> int:
     """0 when the chain holds, 1 when it does not. Raises SetupError."""
     async with ground.store(settings) as db:
-        audit = await ground.open_audit(db, await ground.open_seal(db, settings))
+        audit = await ground.open_audit(db, settings)
         found = await audit.verify(head=given.head.strip().lower())
     print(json.dumps(asdict(found), indent=2) if given.json else _words(found))
     return 1 if found.why else 0

@@ -73,17 +73,22 @@ async def alone(settings: Settings) -> AsyncIterator[Database]:
         yield await stack.enter_async_context(store(settings))
 
 
+def load_seal(settings: Settings) -> Sealer:
+    """The master key of this box, whatever the store is. Raises SetupError."""
+    refuse_half_rotated(settings.data / "keys")
+    return Sealer(load_master(settings.data / "keys" / "master.key"), install_id=settings.install_id)
+
+
 async def open_seal(db: Database, settings: Settings) -> Sealer:
     """The master key, proven to be the one of this store. Raises SetupError."""
-    refuse_half_rotated(settings.data / "keys")
-    sealer = Sealer(load_master(settings.data / "keys" / "master.key"), install_id=settings.install_id)
+    sealer = load_seal(settings)
     await check_sentinel(db, sealer)
     return sealer
 
 
-async def open_audit(db: Database, sealer: Sealer) -> Audit:
+async def open_audit(db: Database, settings: Settings) -> Audit:
     """Raises SetupError."""
-    return Audit(db, await audit_key(db, sealer))
+    return Audit(db, await audit_key(db, await open_seal(db, settings)))
 
 
 def _password(settings: Settings) -> str | None:

@@ -23,6 +23,7 @@ from clawloops.store import events, jobs, users
 from clawloops.store import runtimes as rows
 from clawloops.store.db import Database, open_database
 from clawloops.store.migrate import migrate
+from tests.store.test_seal import write_key
 
 MIA = User("u1", "mia", "Mia", Role.MEMBER, "-", None, 1)
 BEN = User("u2", "ben", "Ben", Role.MEMBER, "-", None, 2)
@@ -43,8 +44,7 @@ def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
     _in_store(tmp_path, fill)
     (tmp_path / "keys").mkdir()
-    (tmp_path / "keys" / "master.key").write_text("ab" * 32)
-    (tmp_path / "keys" / "master.key").chmod(0o600)
+    write_key(tmp_path / "keys" / "master.key", "ab" * 32)
     return tmp_path
 
 

@@ -72,14 +72,14 @@ class Answer:
 
     async def more(self) -> None:
         """Until something has come. Raises BrokenOff."""
-        loop = asyncio.get_running_loop()
-        self.since = loop.time()
-        self._waiter = loop.create_future() if self._error is None else None
-        try:
-            if self._waiter is not None:
+        if self._error is None:
+            loop = asyncio.get_running_loop()
+            self.since = loop.time()
+            self._waiter = loop.create_future()
+            try:
                 await self._waiter
-        finally:
-            self._waiter = None
+            finally:
+                self._waiter = None
         if self._error is not None:
             raise self._error
 

@@ -19,7 +19,7 @@ import httptools
 
 from clawloops.wire.request import CallerLeft, Reply, Request
 
-MOST_HEADER = 32 * 1024  # bytes; also of a trailer, and of anything else that is neither
+_MOST_HEADER = 32 * 1024  # bytes; also of a trailer, and of anything else that is neither
 _MOST_FIELDS = 128
 _MOST_AHEAD = 16  # requests that may be sent before their turn
 _MOST_AHEAD_SIZE = 64 * 1024  # bytes of them, their bodies included
@@ -234,7 +234,7 @@ class Connection(asyncio.Protocol):
                 data = self._without_upgrade() + data[upgrade.args[0] :]
             except httptools.HttpParserError as error:
                 raise error.__context__ if isinstance(error.__context__, _Refused) else _Refused(400) from error
-        if self._unread > MOST_HEADER:
+        if self._unread > _MOST_HEADER:
             raise _Refused(431)
 
     def _without_upgrade(self) -> bytes:
@@ -252,7 +252,7 @@ class Connection(asyncio.Protocol):
 
     def _grow(self, size: int) -> None:
         self._header_size += size
-        if self._header_size > MOST_HEADER:
+        if self._header_size > _MOST_HEADER:
             raise _Refused(431)
 
     def _grow_ahead(self, size: int) -> None:

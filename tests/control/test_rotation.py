@@ -20,6 +20,7 @@ from clawloops.store.chain import audit_key
 from clawloops.store.credentials import Kept
 from clawloops.store.db import Database
 from clawloops.store.seal import Sealer, check_sentinel, load_master
+from tests.store.test_seal import write_key
 
 INSTALL = "0a1b2c3d"
 SECRETS = {f"c{number}": f"sk-{secrets.token_hex(8)}" for number in range(3)}
@@ -30,8 +31,7 @@ async def keys(db: Database, tmp_path: Path) -> Path:
     """A folder with a master key, and a store with three keys of two backends sealed with it, and an audit."""
     folder = tmp_path / "keys"
     folder.mkdir()
-    (folder / MASTER).write_text(secrets.token_hex(32))
-    (folder / MASTER).chmod(0o600)
+    write_key(folder / MASTER, secrets.token_hex(32))
     sealer = _sealer(folder)
     await check_sentinel(db, sealer)
     made = [Backend(f"b{number}", f"Backend {number}", BackendKind.LITELLM, "", "openai", 1) for number in range(2)]

@@ -17,6 +17,7 @@ from clawloops.errors import SetupError
 from clawloops.store.leader import PROBE_EVERY_S, PROBE_S, SERVER_SIDE, SETTLE_S, lead
 from clawloops.store.postgres import open_session
 from tests.store.contender import Contender, overlaps
+from tests.store.test_seal import write_key
 
 Contend = Callable[..., Awaitable[Contender]]
 
@@ -171,8 +172,7 @@ async def test_a_control_plane_that_waits_touches_nothing_and_stops_when_told(tm
 
 async def test_the_other_commands_work_beside_a_leader(tmp_path: Path) -> None:
     (tmp_path / "keys").mkdir()
-    (tmp_path / "keys" / "master.key").touch(0o600)
-    (tmp_path / "keys" / "master.key").write_text("ab" * 32)
+    write_key(tmp_path / "keys" / "master.key", "ab" * 32)
     async with lead(f"sqlite:///{tmp_path}/clawloops.db", data=tmp_path, on_lost=never):
         for command, says in (("migrate", b"at this version"), ("setup-link", b"http://")):
             process = await clawloops(command, tmp_path)

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from clawloops.wire.request import CutBody, Reply, Request, TooLarge
-from clawloops.wire.server import Server
+from clawloops.wire.server import Handler, Server
 
 LIMIT = 1_000_000
-Handler = Callable[[Request], Awaitable[Reply | None]]
 
 
 async def echo(request: Request) -> Reply:
