@@ -16,6 +16,7 @@ def _backend(kind: BackendKind, *, provider: str = "", url: str = "") -> Backend
     return Backend("b0", "Lab", kind, url, provider, 1)
 
 
+@pytest.mark.litellm
 async def test_litellms_own_table_prices_models_at_their_provider_alone(litellm: LiteLLM) -> None:
     async with upstream_session() as session:
         table = await price_table(session, litellm.url)
