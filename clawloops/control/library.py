@@ -172,6 +172,7 @@ class Library:
         if most and tokens > most:  # Ollama would take it, and then less
             raise BadInput(f"{name} was made for {most:,} tokens at most.", field="context")
         await api.set_context(name, tokens)
+        self._stock.forget()
 
     async def import_file(self, backend_id: str, name: str, chunks: AsyncIterator[bytes], *, by: User) -> None:
         """Make a model of a GGUF file that arrives in pieces. Raises NotFound, and BadInput with the field."""

@@ -62,8 +62,8 @@ class Stock:
         return tuple(entries), ""
 
     def forget(self) -> None:
-        """A model was changed: ask for its shape again."""
-        self._shapes.clear()
+        """A model was changed: ask for its shape again, also where an answer of before is still on its way."""
+        self._shapes = {}
 
     def api(self, backend: Backend) -> Ollama:
         return Ollama(self._session, backend.url, self._models.key_of(backend.id))
@@ -86,15 +86,16 @@ class Stock:
 
     async def _shape(self, backend: Backend, api: Ollama, pulled: Pulled) -> Shape:
         """Asked once: a model does not change but by us or another pull. One that Ollama cannot show is listed, too."""
-        key = (backend.id, pulled.name, pulled.bytes)
-        if key not in self._shapes:
-            if len(self._shapes) > 1000:
-                self._shapes.clear()
+        key, known = (backend.id, pulled.name, pulled.bytes), self._shapes
+        if (shape := known.get(key)) is None:
             try:
-                self._shapes[key] = await api.shape(pulled.name)
+                shape = await api.shape(pulled.name)
             except BackendRefused:
                 return _UNKNOWN
-        return self._shapes[key]
+            if len(known) > 1000:
+                known.clear()
+            known[key] = shape
+        return shape
 
     def _entry(
         self, backend: Backend, pulled: Pulled, shape: Shape, loaded: Mapping[str, Loaded], capacity: int
