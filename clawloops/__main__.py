@@ -1,4 +1,4 @@
-"""The command line: serve | migrate | setup-link | doctor | runtime | model | audit | keys | bench."""
+"""The command line: serve | guard | migrate | setup-link | doctor | runtime | model | audit | keys | bench."""
 
 from __future__ import annotations
 
@@ -25,6 +25,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--version", action="version", version=f"clawloops {__version__}")
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("serve", help="run the control plane, the orchestrator and the model gateway")
+    commands.add_parser("guard", help="hold the Docker socket, and lend what the control plane and Traefik need of it")
     commands.add_parser("migrate", help="bring the database to this version, with a backup before")
     commands.add_parser("setup-link", help="print a one-time link that makes the owner; nothing once there is one")
     commands.add_parser("doctor", help="check every part, and say what to do about each that fails")
@@ -40,6 +41,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         if command == "bench":  # loaded only now: a control plane carries none of it
             return int(importlib.import_module(f"clawloops.bench.{chosen.name}").main(chosen.arguments))
+        if command == "guard":
+            return int(importlib.import_module("clawloops.guard.__main__").main())
         settings = load(os.environ)
         configure(settings.log_level)
         return _run(chosen, settings)

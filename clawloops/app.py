@@ -38,7 +38,6 @@ from clawloops.orchestrator.board import Board
 from clawloops.orchestrator.loop import Orchestrator
 from clawloops.orchestrator.sleep import Rules
 from clawloops.runtimes.client import Engine
-from clawloops.runtimes.spec import Install
 from clawloops.store.chain import audit_key
 from clawloops.store.db import Database
 from clawloops.store.seal import check_sentinel
@@ -114,7 +113,7 @@ async def _build(settings: Settings, stack: AsyncExitStack, stopping: asyncio.Ev
     audit, sessions = Audit(db, await audit_key(db, sealer)), Sessions(db)
     accounts = Accounts(db, sessions, audit)
     background = Background(stack)
-    engine = Engine()
+    engine = Engine(settings.engine)
     # While a call is under way this process still leads: its end comes before the locks are given back.
     stack.push_async_callback(asyncio.to_thread, engine.close, wait=True)
 
@@ -138,7 +137,7 @@ async def _build(settings: Settings, stack: AsyncExitStack, stopping: asyncio.Ev
         db,
         engine,
         side.directory,
-        install=_install(settings),
+        install=settings.install,
         probe=probe.over(probing),
         control=Control(asking),
         rules=Rules(int(settings.pause_after_minutes * 60_000), int(settings.stop_after_minutes * 60_000)),
@@ -203,7 +202,7 @@ async def _build(settings: Settings, stack: AsyncExitStack, stopping: asyncio.Ev
         hooks=Hooks(db, audit, wake=orchestrator.wake),
         host=orchestrator,
         workspaces=workspaces,
-        rollouts=Rollouts(db, audit, image=settings.openclaw_image, look=orchestrator.look),
+        rollouts=Rollouts(db, audit, install=settings.install, look=orchestrator.look),
     )
     auth = auth_app(
         site=_site(settings),
@@ -260,19 +259,4 @@ def _site(settings: Settings) -> Site:
         has_litellm=bool(settings.litellm_url),
         memory_mb=settings.runtime_memory_mb,
         cpus=settings.runtime_cpus,
-    )
-
-
-def _install(settings: Settings) -> Install:
-    return Install(
-        install_id=settings.install_id,
-        data=str(settings.data),
-        edge=settings.edge,
-        image=settings.openclaw_image,
-        memory_mb=settings.runtime_memory_mb,
-        cpus=settings.runtime_cpus,
-        gateway_port=settings.gateway_port,
-        base=settings.base,
-        scheme=settings.scheme,
-        port=settings.port,
     )

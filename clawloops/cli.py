@@ -71,9 +71,7 @@ async def run(settings: Settings, given: argparse.Namespace) -> None:
             _show_history(lines[::-1], people, as_json=given.json)
             return
         if given.verb == "pin":
-            rollouts = Rollouts(
-                db, audit, image=settings.openclaw_image, look=lambda: tell_control_plane(settings.data)
-            )
+            rollouts = Rollouts(db, audit, install=settings.install, look=lambda: tell_control_plane(settings.data))
             runtime = await rollouts.pin(runtime.id, given.image, by=CONSOLE)
         else:
             runtime = await _change(runtimes, runtime, given)

@@ -1,4 +1,4 @@
-"""The settings, read once from the environment. Only `app.py` and `__main__.py` import this module.
+"""The settings, read once from the environment. Only `app.py` and what starts a process import this module.
 
 `install.sh` writes them to `DATA/.env`, and `docker-compose.yml` hands them to the container; README.md documents each
 (a test holds the two against each other).
@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from clawloops.errors import SetupError
+from clawloops.runtimes.spec import Install
 
 
 def _setting(default: str | None, doc: str) -> Any:
@@ -30,9 +31,12 @@ class Settings:
     base: str = _setting("clawloops.localhost", "host name of the dashboard; workspaces are at SLUG.ws.BASE")
     scheme: str = _setting("http", "http (only for *.localhost) or https")
     port: int = _setting("80", "port that browsers use")
+    engine: str = _setting("unix:///var/run/docker.sock", "the Docker socket; the control plane is given the guard's")
+    guard: Path = _setting("/run/guard", "folder of the two sockets that the guard opens")
     edge: str = _setting("", "name of the edge container; empty: clawloops-INSTALL_ID-edge")
     runtime_pool: ipaddress.IPv4Network = _setting("10.201.0.0/19", "addresses for member networks, a /29 each")
     openclaw_image: str = _setting("clawloops/openclaw:latest", "image of a member's runtime")
+    openclaw_repositories: str = _setting("", "further repositories, with commas, that a runtime's image may come from")
     runtime_memory_mb: int = _setting("2048", "memory limit of a medium runtime, MiB (OpenClaw peaks at about 1500)")
     runtime_cpus: float = _setting("2", "CPU limit of a medium runtime, cores")
     pause_after_minutes: float = _setting("15", "a runtime that nobody uses for so long is paused: it needs no CPU")
@@ -53,6 +57,23 @@ class Settings:
         """The dashboard's origin as a browser writes it: no port where it is the scheme's own."""
         usual = 443 if self.scheme == "https" else 80
         return f"{self.scheme}://{self.base}" + ("" if self.port == usual else f":{self.port}")
+
+    @property
+    def install(self) -> Install:
+        """What all runtimes of this install share."""
+        return Install(
+            install_id=self.install_id,
+            data=str(self.data),
+            edge=self.edge,
+            image=self.openclaw_image,
+            memory_mb=self.runtime_memory_mb,
+            cpus=self.runtime_cpus,
+            gateway_port=self.gateway_port,
+            base=self.base,
+            scheme=self.scheme,
+            port=self.port,
+            repositories=frozenset(self.openclaw_repositories.replace(",", " ").split()),
+        )
 
 
 _HOST = re.compile(r"^(?=.{1,200}$)([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)*[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")

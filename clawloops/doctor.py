@@ -65,7 +65,7 @@ async def _audit(settings: Settings) -> Finding:
 
 
 async def _engine(settings: Settings) -> Finding:
-    engine = Engine()
+    engine = Engine(settings.engine)
     try:
         if await images.present(engine, settings.openclaw_image):
             return None

@@ -155,6 +155,7 @@ write_settings() {
   need_value CLAWLOOPS_SUBNET_MODELS "$net.35.0/24"
   need_value CLAWLOOPS_SUBNET_MODELSOUT "$net.36.0/24"
   need_value CLAWLOOPS_SUBNET_DB "$net.37.0/24"
+  need_value CLAWLOOPS_OPENCLAW_REPOSITORIES ''
   need_value CLAWLOOPS_DATABASE_URL ''
   need_value CLAWLOOPS_DATABASE_PASSWORD_FILE "$DATA/secrets/postgres.password"
   need_value CLAWLOOPS_LITELLM_URL http://litellm:4000

@@ -74,7 +74,7 @@ wait_until_healthy() {
   say "waiting for $URL/healthz"
   until ask /healthz >/dev/null; do
     if ((SECONDS >= until)); then
-      for each in traefik clawloops; do
+      for each in guard traefik clawloops; do
         compose logs --tail=12 "$each" 2>&1 | cut -c 1-300 | sed 's/^/    | /' >&2
       done
       die "ClawLoops does not answer at $URL/healthz after 120 s" \

@@ -15,6 +15,8 @@ uninstall() {
   each_of "docker network rm" "$(docker network ls -q "${mine[@]}")"
   if [[ $(readlink "$ROOT/.env" 2>/dev/null) == "$DATA/.env" ]]; then rm -f "$ROOT/.env"; fi
 
+  # The guard's two, which hold nothing but its sockets.
+  each_of "docker volume rm" "$(docker volume ls -q "${mine[@]}" --filter label=com.docker.compose.volume)"
   list=$(docker volume ls -q "${mine[@]}")
   if [[ -z $PURGE ]]; then
     say "done; $DATA and $(wc -w <<<"$list") workspace volumes stay (./install.sh brings it back, uninstall --purge removes them)"

@@ -12,6 +12,7 @@ from clawloops.model.account import User
 from clawloops.model.rollout import Rollout, RolloutState
 from clawloops.model.runtime import Runtime, Want
 from clawloops.model.workspace import Job, Task
+from clawloops.runtimes.spec import Install
 from clawloops.store import jobs, rollouts, runtimes
 from clawloops.store.db import Database
 
@@ -45,12 +46,13 @@ class Progress:
 
 
 class Rollouts:
-    """`image` is the install's; `look` tells the loop that something was changed."""
+    """`look` tells the loop that something was changed."""
 
-    def __init__(self, db: Database, audit: Audit, *, image: str, look: Callable[[], None]) -> None:
+    def __init__(self, db: Database, audit: Audit, *, install: Install, look: Callable[[], None]) -> None:
         self._db = db
         self._audit = audit
-        self._image = image
+        self._install = install
+        self._image = install.image
         self._look = look
 
     async def progress(self, *, by: User) -> Progress:
@@ -91,6 +93,12 @@ class Rollouts:
         _administers(by)
         if image and not _IMAGE.fullmatch(image):
             raise BadInput(f"{image!r} is not the name of an image.", field="pin")
+        if image and not self._install.may_run(image):
+            raise BadInput(
+                f"{image} is of another repository than OpenClaw's image on this box. An administrator of the box can "
+                "name that in CLAWLOOPS_OPENCLAW_REPOSITORIES (DATA/.env), and run ./install.sh again.",
+                field="pin",
+            )
         runtime = await self._runtime(runtime_id)
         while runtime.pin != image:
             try:

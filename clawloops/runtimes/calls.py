@@ -1,14 +1,29 @@
 """Every call to the Docker Engine that ClawLoops makes. What is not in this table is refused before it is sent.
 
-Paths are those of the Docker Engine API without the version prefix (`/v1.41`).
+`client.py` holds the control plane itself to it, and `clawloops/guard`, which alone has the Engine's socket, whoever
+speaks in the control plane's place. Paths are those of the Docker Engine API without the version prefix (`/v1.41`).
 """
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from enum import StrEnum
 
-_ID = r"[A-Za-z0-9][A-Za-z0-9_.-]*"
+_ID = r"(?P<name>[A-Za-z0-9][A-Za-z0-9_.-]*)"
+_IMAGE = r"(?P<name>[A-Za-z0-9][A-Za-z0-9_./:@-]*)"
+
+
+class Target(StrEnum):
+    """What the name in a call's path has to lead to."""
+
+    NOTHING = "no name"
+    RUNTIME = "a runtime's container"
+    CARRIER = "a carrier"
+    CONTAINER = "a runtime's container or a carrier"
+    NETWORK = "a member's network"
+    VOLUME = "a workspace volume"
+    IMAGE = "an image of OpenClaw"
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,47 +31,127 @@ class Call:
     method: str
     path: str  # regular expression over the whole path
     purpose: str
+    target: Target = Target.NOTHING
+    query: tuple[str, ...] = ()  # names of the parameters that are sent
 
 
 TABLE = (
     Call("GET", r"/version", "agree on the API version"),
-    Call("GET", r"/events", "wake the loop"),
-    Call("GET", r"/containers/json", "find a runtime's containers, by our labels; find strangers"),
-    Call("GET", rf"/containers/{_ID}/json", "observe one of them"),
-    Call("POST", r"/containers/create", "make a runtime's container, or a carrier (spec.create_body, carriers.body)"),
-    Call("POST", rf"/containers/{_ID}/start", "start it"),
-    Call("POST", rf"/containers/{_ID}/kill", "SIGTERM to let it drain; SIGKILL once its drain time is over"),
-    Call("POST", rf"/containers/{_ID}/pause", "freeze it while nobody uses it"),
-    Call("POST", rf"/containers/{_ID}/unpause", "let it go on"),
-    Call("POST", rf"/containers/{_ID}/update", "push a frozen one's memory out to swap, or give its limit back"),
-    Call("DELETE", rf"/containers/{_ID}", "remove a container that is down; never its volume"),
-    Call("GET", rf"/containers/{_ID}/archive", "read a workspace through a carrier, which never runs"),
-    Call("PUT", rf"/containers/{_ID}/archive", "fill a new workspace volume through a carrier"),
-    Call("GET", r"/networks", "find strangers, and tell an admin of them"),
-    Call("GET", rf"/networks/{_ID}", "observe a member's network"),
-    Call("POST", r"/networks/create", "make a member's network (body: networks.create)"),
-    Call("DELETE", rf"/networks/{_ID}", "remove a network that is not as it must be, or of a runtime that is gone"),
-    Call("POST", rf"/networks/{_ID}/connect", "put the edge or the runtime on it, with a fixed address"),
-    Call("POST", rf"/networks/{_ID}/disconnect", "take an endpoint off it"),
-    Call("GET", r"/volumes", "find strangers"),
-    Call("POST", r"/volumes/create", "make a workspace volume with our labels (body: volumes.ensure)"),
-    Call("GET", rf"/volumes/{_ID}", "is a workspace volume there, and is it ours"),
-    Call("GET", r"/system/df", "how big is a workspace, before it is copied"),
-    Call("DELETE", r"/volumes/clawloops-[a-z0-9]+-ws-[a-z0-9]+(-\d+)?", "remove what was in the trash for 7 days"),
+    Call("GET", r"/events", "wake the loop", query=("filters",)),
     Call(
         "GET",
-        r"/images/[A-Za-z0-9][A-Za-z0-9_./:@-]*/json",
-        "is the runtime image there, and are its labels harmless",
+        r"/containers/json",
+        "find a runtime's containers, by our labels; find strangers",
+        query=("all", "limit", "size", "trunc_cmd", "filters"),
     ),
+    Call("GET", rf"/containers/{_ID}/json", "observe one of them", Target.RUNTIME),
+    Call(
+        "POST",
+        r"/containers/create",
+        "make a runtime's container (spec.create_body), or a carrier (bodies.carrier)",
+        query=("name",),
+    ),
+    Call("POST", rf"/containers/{_ID}/start", "start it", Target.RUNTIME),
+    Call(
+        "POST",
+        rf"/containers/{_ID}/kill",
+        "SIGTERM to let it drain; SIGKILL once its drain time is over",
+        Target.RUNTIME,
+        ("signal",),
+    ),
+    Call("POST", rf"/containers/{_ID}/pause", "freeze it while nobody uses it", Target.RUNTIME),
+    Call("POST", rf"/containers/{_ID}/unpause", "let it go on", Target.RUNTIME),
+    Call(
+        "POST",
+        rf"/containers/{_ID}/update",
+        "push a frozen one's memory out to swap, or give its limit back",
+        Target.RUNTIME,
+    ),
+    Call(
+        "DELETE",
+        rf"/containers/{_ID}",
+        "remove a container that is down; never its volume",
+        Target.CONTAINER,
+        ("v", "link", "force"),
+    ),
+    Call(
+        "GET",
+        rf"/containers/{_ID}/archive",
+        "read a workspace through a carrier, which never runs",
+        Target.CARRIER,
+        ("path",),
+    ),
+    Call(
+        "PUT",
+        rf"/containers/{_ID}/archive",
+        "fill a new workspace volume through a carrier",
+        Target.CARRIER,
+        ("path",),
+    ),
+    Call("GET", r"/networks", "find strangers, and tell an admin of them", query=("filters",)),
+    Call("GET", rf"/networks/{_ID}", "observe a member's network", Target.NETWORK),
+    Call("POST", r"/networks/create", "make a member's network (bodies.network)"),
+    Call(
+        "DELETE",
+        rf"/networks/{_ID}",
+        "remove a network that is not as it must be, or of a runtime that is gone",
+        Target.NETWORK,
+    ),
+    Call(
+        "POST",
+        rf"/networks/{_ID}/connect",
+        "put the edge or the runtime on it, with a fixed address",
+        Target.NETWORK,
+    ),
+    Call("POST", rf"/networks/{_ID}/disconnect", "take an endpoint off it", Target.NETWORK),
+    Call("GET", r"/volumes", "find strangers", query=("filters",)),
+    Call("POST", r"/volumes/create", "make a workspace volume with our labels (bodies.volume)"),
+    Call("GET", rf"/volumes/{_ID}", "is a workspace volume there, and is it ours", Target.VOLUME),
+    Call("GET", r"/system/df", "how big is a workspace, before it is copied", query=("type",)),
+    Call(
+        "DELETE",
+        r"/volumes/(?P<name>clawloops-[a-z0-9]+-ws-[a-z0-9]+(-\d+)?)",
+        "remove what was in the trash for 7 days",
+        Target.VOLUME,
+    ),
+    Call("GET", rf"/images/{_IMAGE}/json", "is the runtime image there, and are its labels harmless", Target.IMAGE),
 )
 
-_VERSION = re.compile(r"^/v\d+\.\d+(?=/)")
+_VERSION = re.compile(r"^/v(\d+)\.(\d+)(?=/)")
 _RULES = tuple((call.method, re.compile(call.path), call) for call in TABLE)
 
 
-def match(method: str, path: str) -> Call | None:
+@dataclass(frozen=True, slots=True)
+class Match:
+    call: Call
+    version: tuple[int, int] | None  # of the API, as the path has it
+    bare: str  # the path without it
+    span: tuple[int, int]  # where in that the name stands; (0, 0) where the call has none
+
+    @property
+    def name(self) -> str:
+        """What the call is about, "" where it has no name in its path."""
+        return self.bare[slice(*self.span)]
+
+    @property
+    def prefix(self) -> str:
+        """The version as a path begins with it, "" for none."""
+        return "/v{}.{}".format(*self.version) if self.version else ""
+
+    def path(self, full_id: str = "") -> str:
+        """The path with version; `full_id`: in the name's place, so that it cannot lead elsewhere by then."""
+        start, end = self.span
+        return self.prefix + (self.bare[:start] + full_id + self.bare[end:] if full_id else self.bare)
+
+
+def match(method: str, path: str) -> Match | None:
     """The row that allows this call (path with or without version prefix, without query), or None."""
     if ".." in path or "//" in path:
         return None
-    bare = _VERSION.sub("", path)
-    return next((call for verb, rule, call in _RULES if verb == method and rule.fullmatch(bare)), None)
+    prefix = _VERSION.match(path)
+    bare = path[prefix.end() :] if prefix else path
+    for verb, rule, call in _RULES:
+        if verb == method and (found := rule.fullmatch(bare)):
+            version = (int(prefix[1]), int(prefix[2])) if prefix else None
+            return Match(call, version, bare, found.span("name") if "name" in rule.groupindex else (0, 0))
+    return None

@@ -11,9 +11,8 @@ from typing import Any
 import docker.errors
 import requests
 
-from clawloops.runtimes import names
+from clawloops.runtimes import bodies, names
 from clawloops.runtimes.client import Api, Engine
-from clawloops.runtimes.spec import HOME
 
 _log = logging.getLogger(__name__)
 
@@ -25,10 +24,10 @@ _in_use: set[str] = set()  # names of those of this process
 def carrier(api: Api, install_id: str, image: str, runtime_id: str, number: int, *, writes: bool) -> Iterator[str]:
     """The id of one that mounts this volume, which must be there; to be used in a thread."""
     name = names.carrier(install_id, runtime_id, number, secrets.token_hex(3))
-    volume = names.volume(install_id, runtime_id, number)
+    body = bodies.carrier(install_id, image, names.volume(install_id, runtime_id, number), writes=writes)
     _in_use.add(name)
     try:
-        made = api.create_container_from_config(body(install_id, image, volume, writes=writes), name)  # type: ignore[no-untyped-call]
+        made = api.create_container_from_config(body, name)  # type: ignore[no-untyped-call]
         try:
             yield str(made["Id"])
         finally:
@@ -42,34 +41,6 @@ def _remove(api: Api, container: str, name: str) -> None:
         api.remove_container(container, v=False, force=True)
     except (docker.errors.DockerException, requests.RequestException) as error:
         _log.warning("the carrier %s is left to the next sweep: %s", name, error)
-
-
-def body(install_id: str, image: str, volume: str, *, writes: bool) -> dict[str, Any]:
-    """The create body (Engine API 1.41). It has no runtime label, so that the loop never takes it for a runtime."""
-    return {
-        "Image": image,
-        "Entrypoint": ["/a-carrier-is-never-started"],
-        "Cmd": [],
-        "User": "1000:1000",
-        "Labels": {names.MANAGED: "true", names.INSTALL: install_id, names.CARRIER: "true"},
-        "Healthcheck": {"Test": ["NONE"]},
-        "HostConfig": {
-            "NetworkMode": "none",
-            "CapDrop": ["ALL"],
-            "SecurityOpt": ["no-new-privileges:true"],
-            "Mounts": [
-                {
-                    "Type": "volume",
-                    "Source": volume,
-                    "Target": HOME,
-                    "ReadOnly": not writes,
-                    # Else the Engine would fill a new volume with what the image has there.
-                    "VolumeOptions": {"NoCopy": True},
-                }
-            ],
-            "RestartPolicy": {"Name": "no"},
-        },
-    }
 
 
 async def sweep(engine: Engine, install_id: str) -> int:

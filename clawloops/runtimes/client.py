@@ -141,6 +141,8 @@ def _translated() -> Iterator[None]:
                 "the disk that Docker keeps its data on is full; an administrator frees some of it "
                 "(`docker system df` shows what is there), and then it goes on by itself"
             ) from error
+        if status == 502:  # only ever of the guard: it could not reach the Engine
+            raise _unavailable(text) from error
         if status >= 500:
             raise EngineFailed(
                 f"the Docker Engine failed ({text}); it is asked again by itself, and `docker info` on the host "

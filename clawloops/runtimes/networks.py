@@ -8,11 +8,9 @@ from docker.types import IPAMConfig, IPAMPool
 
 from clawloops.errors import EngineRefused, EngineUnavailable
 from clawloops.runtimes import names
+from clawloops.runtimes.bodies import INHIBIT
 from clawloops.runtimes.client import Engine, EngineMissing
 from clawloops.runtimes.seen import Network
-
-# Measured: `internal` alone leaves the bridge's address, the host's LAN address and docker0 reachable from inside.
-INHIBIT = "com.docker.network.bridge.inhibit_ipv4"
 
 
 async def seen(engine: Engine, install_id: str, runtime_id: str, *, subnet: str, edge: str) -> Network | None:

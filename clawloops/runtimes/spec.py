@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -21,6 +22,8 @@ CONFIG_DIR = "/etc/openclaw"
 SECRET_DIR = "/run/clawloops"  # noqa: S105
 HOME = "/home/node"
 AUTH_ADDRESS = "http://127.0.0.1:8082/forward-auth"
+
+_IMAGE = re.compile(r"[a-z0-9][a-z0-9._/:@-]{0,254}")
 
 _ENV = {
     "HOME": HOME,
@@ -52,10 +55,17 @@ class Install:
     base: str = "clawloops.localhost"
     scheme: str = "http"
     port: int = 80  # the one that browsers use
+    repositories: frozenset[str] = frozenset()  # further ones that a runtime's image may come from
 
     def image_of(self, runtime: Runtime) -> str:
         """The image that it runs: the one its state belongs to, until an upgrade has moved it."""
         return runtime.image or runtime.pin or self.image
+
+    def may_run(self, image: str) -> bool:
+        """Whether a runtime may be made of it: any tag or digest of OpenClaw's repository, or of one that was named."""
+        if not _IMAGE.fullmatch(image):
+            return False
+        return repository(image) in {repository(self.image), *self.repositories}
 
     def limits_of(self, runtime: Runtime) -> Limits:
         return limits(runtime.size, memory_mb=self.memory_mb, cpus=self.cpus)
@@ -68,6 +78,12 @@ class Install:
         """The workspace's origin exactly as a browser writes it: no port where it is the scheme's own."""
         usual = 443 if self.scheme == "https" else 80
         return f"{self.scheme}://{self.host(slug)}" + ("" if self.port == usual else f":{self.port}")
+
+
+def repository(image: str) -> str:
+    """The name of an image without its tag or digest."""
+    head, slash, tail = image.partition("@")[0].rpartition("/")
+    return head + slash + tail.partition(":")[0]
 
 
 def create_body(runtime: Runtime, install: Install) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from typing import Any
 import docker.errors
 
 from clawloops.errors import EngineRefused
-from clawloops.runtimes import names
+from clawloops.runtimes import bodies, names
 from clawloops.runtimes.client import Api, Engine, EngineMissing
 
 
@@ -25,9 +25,8 @@ def make(api: Api, install_id: str, runtime_id: str, number: int) -> None:
     """As `ensure`, to be called in a thread."""
     name = names.volume(install_id, runtime_id, number)
     # The Engine answers with the volume that is there, whatever labels it has.
-    _check(
-        api.create_volume(name, driver="local", labels=labels(install_id, runtime_id, number)), install_id, runtime_id
-    )
+    wanted = bodies.volume_labels(install_id, runtime_id, number)
+    _check(api.create_volume(name, driver="local", labels=wanted), install_id, runtime_id)
 
 
 def make_new(api: Api, install_id: str, runtime_id: str, number: int) -> None:
@@ -53,11 +52,6 @@ def need(api: Api, install_id: str, runtime_id: str, number: int) -> None:
     if not find(api, install_id, runtime_id, number):
         name = names.volume(install_id, runtime_id, number)
         raise EngineMissing(f"the Docker volume {name} is not there; restore a snapshot or the trash", status=404)
-
-
-def labels(install_id: str, runtime_id: str, number: int) -> dict[str, str]:
-    """What a new volume carries. The first ones were made without their number."""
-    return {**names.labels(install_id, runtime_id), names.VOLUME: str(number)}
 
 
 def _check(row: dict[str, Any], install_id: str, runtime_id: str) -> None:

@@ -12,6 +12,7 @@ from clawloops.model.account import User
 from clawloops.model.rollout import Rollout, RolloutState
 from clawloops.model.runtime import Runtime, Want
 from clawloops.model.workspace import Job, JobState, Task
+from clawloops.runtimes.spec import Install
 from clawloops.store import jobs, rollouts, runtimes
 from clawloops.store.rollouts import FORGIVEN
 from tests.control.conftest import House
@@ -26,7 +27,8 @@ def looks() -> list[str]:
 
 @pytest.fixture
 def service(house: House, looks: list[str]) -> Rollouts:
-    return Rollouts(house.db, house.audit, image="image:2", look=lambda: looks.append("look"))
+    install = Install(install_id="0" * 8, data="/data", edge="edge", image="image:2")
+    return Rollouts(house.db, house.audit, install=install, look=lambda: looks.append("look"))
 
 
 async def _used(house: House, user: User, image: str = "image:1") -> Runtime:
@@ -82,6 +84,8 @@ async def test_a_pin_is_written_down_and_asks_again_for_an_image_that_failed(
         await service.pin(runtime.id, "two words", by=owner)
     with pytest.raises(NotFound):
         await service.pin("r0", "image:3", by=owner)
+    with pytest.raises(BadInput, match="of another repository"):
+        await service.pin(runtime.id, "elsewhere/image:3", by=owner)
     assert (await service.pin(runtime.id, "image:3", by=owner)).pin == "image:3"
     member = (await service.progress(by=owner)).members[0]
     assert (member.wanted, member.behind) == ("image:3", True)

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from clawloops.errors import EngineRefused, EngineUnavailable, Unavailable
-from clawloops.runtimes import carriers, containers, names, reaper, volumes
+from clawloops.runtimes import bodies, carriers, containers, names, reaper, volumes
 from clawloops.runtimes.client import EngineMissing
 from tests.runtimes import workspaces
 from tests.runtimes.workspaces import FINGERPRINT, archive, inside
@@ -127,7 +127,7 @@ async def test_carriers_of_a_crash_are_swept_and_runtimes_are_not(place: Place) 
     await volumes.ensure(place.engine, place.install_id, row.id)
     volume = names.volume(place.install_id, row.id)
     name = names.carrier(place.install_id, row.id, 0, "abc")
-    await containers.create(place.engine, name, carriers.body(place.install_id, place.image, volume, writes=True))
+    await containers.create(place.engine, name, bodies.carrier(place.install_id, place.image, volume, writes=True))
     with pytest.raises(EngineRefused) as used:
         await reaper.remove(place.engine, place.install_id, row.id, 0)
     assert used.value.status == 409

@@ -25,11 +25,11 @@ async def test_every_row_of_the_table_is_used_and_enough(place: Place, monkeypat
     used: set[calls.Call] = set()
     match = calls.match
 
-    def noted(method: str, path: str) -> calls.Call | None:
-        call = match(method, path)
-        if call:
-            used.add(call)
-        return call
+    def noted(method: str, path: str) -> calls.Match | None:
+        found = match(method, path)
+        if found:
+            used.add(found.call)
+        return found
 
     monkeypatch.setattr(calls, "match", noted)
     row = await place.member()

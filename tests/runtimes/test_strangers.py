@@ -8,7 +8,7 @@ from typing import Any
 import docker
 import pytest
 
-from clawloops.runtimes import carriers, containers, names, networks, strangers, volumes
+from clawloops.runtimes import bodies, containers, names, networks, strangers, volumes
 from clawloops.runtimes.files import folder
 from clawloops.runtimes.spec import create_body
 from clawloops.runtimes.strangers import Kind, Known, Listing, judge
@@ -90,7 +90,7 @@ async def test_on_a_real_engine_only_strangers_are_told_and_nothing_is_touched(p
     files.write_config("{}")
     files.write_token("token")
     await containers.create(engine, place.name(row), create_body(row, place.install))
-    body = carriers.body(install, place.image, names.volume(install, row.id), writes=False)
+    body = bodies.carrier(install, place.image, names.volume(install, row.id), writes=False)
     await containers.create(engine, names.carrier(install, row.id, 0, "abcdef"), body)
 
     async def found(*runtimes: str) -> set[tuple[str, str]]:

@@ -75,7 +75,8 @@ class Place:
             cpus=1.0,
         )
         self.image = image
-        self.subnets = list(_free_pool(client).subnets(new_prefix=29))
+        self.pool = _free_pool(client)
+        self.subnets = list(self.pool.subnets(new_prefix=29))
         self.tokens = Tokens()
         self.board = Board()
         self.rules = NEVER

@@ -48,6 +48,7 @@ from clawloops.orchestrator.admission import Box as Room
 from clawloops.orchestrator.admission import Gate
 from clawloops.orchestrator.board import Board
 from clawloops.runtimes.client import Engine
+from clawloops.runtimes.spec import Install
 from clawloops.store import users
 from clawloops.store.db import Database, open_database
 from clawloops.store.migrate import migrate
@@ -227,10 +228,11 @@ async def opened_box(folder: Path) -> AsyncIterator[Box]:
         ledger = Ledger(db, journal)
         stack.callback(journal.close)
         accounts.on_disabled = runtimes.stop_for
+        install = Install(install_id="0" * 8, data=str(folder), edge="", image=IMAGE)
         box = Box(
             site=site, accounts=accounts, sessions=sessions, runtimes=runtimes, board=board, db=db,
             hooks=Hooks(db, audit, wake=woken.append),
-            rollouts=Rollouts(db, audit, image=IMAGE, look=lambda: woken.append("")),
+            rollouts=Rollouts(db, audit, install=install, look=lambda: woken.append("")),
             workspaces=Workspaces(
                 db, audit, runtimes, Engine(), install_id="0" * 8, data=str(folder), wake=woken.append
             ),

@@ -1,0 +1,85 @@
+"""What is seen of the host through the guard: in lists, what concerns this install; for Traefik, members' routes. Pure.
+
+Field names are those of the Docker Engine API 1.41.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from clawloops.guard.policy import Policy
+from clawloops.runtimes import names
+
+Json = Mapping[str, Any]
+
+
+def containers(rows: list[Json], policy: Policy) -> list[Json]:
+    """`GET /containers/json`."""
+    return [each for each in rows if _ours(policy, (each.get("Names") or [""])[0], each)]
+
+
+def networks(rows: list[Json], policy: Policy) -> list[Json]:
+    """`GET /networks`."""
+    return [each for each in rows if _ours(policy, each.get("Name", ""), each)]
+
+
+def volumes(told: Json, policy: Policy) -> Json:
+    """`GET /volumes`, and `GET /system/df` of which only the volumes are ever looked at."""
+    return {"Volumes": [each for each in told.get("Volumes") or () if _ours(policy, each.get("Name", ""), each)]}
+
+
+def event(line: bytes, policy: Policy) -> bytes:
+    """One event as it is passed on; b"" for one that concerns somebody else, or that cannot be read."""
+    try:
+        told = json.loads(line)
+        attributes = told["Actor"]["Attributes"] or {}
+        kept = told["Type"] in ("container", "network") and policy.is_ours(attributes.get("name", ""), attributes)
+    except (ValueError, LookupError, TypeError, AttributeError):
+        return b""
+    return json.dumps(told).encode() + b"\n" if kept else b""
+
+
+def routed(row: Json, policy: Policy) -> bool:
+    """Whether a container, as a list tells of it, is a runtime that Traefik leads to."""
+    labels = row.get("Labels") or {}
+    return bool(policy.runtime_of(labels)) and labels.get("traefik.enable") == "true"
+
+
+def route(row: Json) -> Json:
+    """`GET /containers/json`, a row of it: what Traefik reads, and nothing else."""
+    kept = {name: row.get(name) for name in ("Id", "Names", "State", "Status", "Created")}
+    return {**kept, "Labels": _route_labels(row.get("Labels")), "NetworkSettings": row.get("NetworkSettings")}
+
+
+def route_inspected(row: Json) -> Json:
+    """`GET /containers/{id}/json`: what Traefik reads. No environment, no mounts, no paths of the host."""
+    state = row.get("State") or {}
+    return {
+        **{name: row.get(name) for name in ("Id", "Name", "Created")},
+        "State": {name: state.get(name) for name in ("Status", "Running", "Paused", "StartedAt")},
+        "Config": {"Labels": _route_labels((row.get("Config") or {}).get("Labels"))},
+        "HostConfig": {"NetworkMode": (row.get("HostConfig") or {}).get("NetworkMode")},
+        "NetworkSettings": {"Networks": (row.get("NetworkSettings") or {}).get("Networks"), "Ports": {}},
+    }
+
+
+def route_event(line: bytes, policy: Policy) -> bytes:
+    """As `event`, without the labels: Traefik looks at all containers again whatever it is told."""
+    kept = event(line, policy)
+    if not kept:
+        return b""
+    told = json.loads(kept)
+    told["Actor"]["Attributes"] = {"name": told["Actor"]["Attributes"].get("name", "")}
+    return json.dumps(told).encode() + b"\n" if told["Type"] == "container" else b""
+
+
+def _route_labels(labels: Json | None) -> Json:
+    return {
+        name: value for name, value in (labels or {}).items() if name.startswith("traefik.") or name == names.INSTALL
+    }
+
+
+def _ours(policy: Policy, name: str, row: Json) -> bool:
+    return policy.is_ours(name, row.get("Labels"))

@@ -1,0 +1,69 @@
+"""What we ask the Docker Engine to make beside runtimes: carriers, networks and volumes, as pure functions.
+
+Field names are those of the Docker Engine API 1.41. A runtime's own create body is in `spec.py`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from clawloops.runtimes import names
+from clawloops.runtimes.spec import HOME
+
+# Measured: `internal` alone leaves the bridge's address, the host's LAN address and docker0 reachable from inside.
+INHIBIT = "com.docker.network.bridge.inhibit_ipv4"
+
+
+def carrier(install_id: str, image: str, volume: str, *, writes: bool) -> dict[str, Any]:
+    """A container that is never started. It has no runtime label, so that the loop never takes it for a runtime."""
+    return {
+        "Image": image,
+        "Entrypoint": ["/a-carrier-is-never-started"],
+        "Cmd": [],
+        "User": "1000:1000",
+        "Labels": {names.MANAGED: "true", names.INSTALL: install_id, names.CARRIER: "true"},
+        "Healthcheck": {"Test": ["NONE"]},
+        "HostConfig": {
+            "NetworkMode": "none",
+            "CapDrop": ["ALL"],
+            "SecurityOpt": ["no-new-privileges:true"],
+            "Mounts": [
+                {
+                    "Type": "volume",
+                    "Source": volume,
+                    "Target": HOME,
+                    "ReadOnly": not writes,
+                    # Else the Engine would fill a new volume with what the image has there.
+                    "VolumeOptions": {"NoCopy": True},
+                }
+            ],
+            "RestartPolicy": {"Name": "no"},
+        },
+    }
+
+
+def network(install_id: str, runtime_id: str, subnet: str) -> dict[str, Any]:
+    """A member's network: internal, an explicit /29, no address on the host's bridge."""
+    return {
+        "Name": names.network(install_id, runtime_id),
+        "Driver": "bridge",
+        "CheckDuplicate": True,
+        "Internal": True,
+        "Options": {INHIBIT: "true"},
+        "IPAM": {"Driver": "default", "Config": [{"Subnet": subnet, "Gateway": names.addresses(subnet).gateway}]},
+        "Labels": names.labels(install_id, runtime_id),
+    }
+
+
+def volume(install_id: str, runtime_id: str, number: int) -> dict[str, Any]:
+    """A workspace volume. Without `DriverOpts`: with `o=bind` a "local" volume is any folder of the host."""
+    return {
+        "Name": names.volume(install_id, runtime_id, number),
+        "Driver": "local",
+        "Labels": volume_labels(install_id, runtime_id, number),
+    }
+
+
+def volume_labels(install_id: str, runtime_id: str, number: int) -> dict[str, str]:
+    """What a new volume carries. The first ones were made without their number."""
+    return {**names.labels(install_id, runtime_id), names.VOLUME: str(number)}

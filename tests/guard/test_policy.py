@@ -1,0 +1,381 @@
+"""What the guard lets through and what not, field by field: whatever differs from our own bodies is refused."""
+
+from __future__ import annotations
+
+import copy
+import ipaddress
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from clawloops.errors import EngineRefused
+from clawloops.guard import sight
+from clawloops.guard.policy import Policy, Refused, admit, harmless
+from clawloops.model.runtime import Runtime, Size, Want
+from clawloops.runtimes import bodies, calls, names
+from clawloops.runtimes.spec import Install, create_body
+
+INSTALL = Install(
+    install_id="0a0b0c0d", data="/var/lib/clawloops", edge="clawloops-0a0b0c0d-edge", image="clawloops/openclaw:1"
+)
+POLICY = Policy(INSTALL, ipaddress.IPv4Network("10.201.0.0/19"))
+ROW = Runtime("r1", "u1", "ada", Want.RUNNING, "10.201.0.8/29", 3, None, 1, 0, "", 0, 1, volume=2)
+NAME = names.container("0a0b0c0d", "r1")
+
+Body = dict[str, Any]
+
+
+def _runtime(**different: Any) -> Body:
+    return create_body(replace(ROW, **different), INSTALL)
+
+
+def _sent(body: Body) -> Body:
+    """As it comes out of the SDK and the wire."""
+    read: Body = json.loads(json.dumps(body))
+    return read
+
+
+@pytest.mark.parametrize("size", list(Size))
+@pytest.mark.parametrize("image", ["clawloops/openclaw:1", "clawloops/openclaw:2", "clawloops/openclaw@sha256:ab"])
+@pytest.mark.parametrize("volume", [0, 1, 12])
+def test_every_body_that_we_make_for_a_runtime_passes_as_it_is(size: Size, image: str, volume: int) -> None:
+    body = _runtime(size=size, image=image, volume=volume)
+    assert POLICY.container(NAME, _sent(body)) == body
+
+
+def test_our_other_bodies_pass_as_they_are() -> None:
+    carrier = bodies.carrier("0a0b0c0d", INSTALL.image, "clawloops-0a0b0c0d-ws-r1-3", writes=True)
+    assert POLICY.container("clawloops-0a0b0c0d-c-r1-3-abcdef", _sent(carrier)) == carrier
+    network = bodies.network("0a0b0c0d", "r1", "10.201.0.8/29")
+    assert POLICY.network(_sent(network)) == network
+    volume = bodies.volume("0a0b0c0d", "r1", 3)
+    assert POLICY.volume({**_sent(volume), "DriverOpts": None}) == volume
+    limits = {"Memory": 64 << 20, "MemorySwap": 4096 << 20}
+    assert POLICY.update(limits) == limits
+    assert POLICY.disconnect({"Container": "x", "Force": True}) == {"Container": "x", "Force": True}
+    endpoint = {"IPAMConfig": {"IPv4Address": "10.201.0.10"}}
+    asked = {"Container": INSTALL.edge, "EndpointConfig": endpoint}
+    assert POLICY.connect(asked, network) == (INSTALL.edge, endpoint)
+
+
+def _host(**more: Any) -> Callable[[Body], object]:
+    return lambda body: body["HostConfig"].update(more)
+
+
+def _label(name: str, value: str) -> Callable[[Body], object]:
+    return lambda body: body["Labels"].update({name: value})
+
+
+def _mounted(number: int, **more: Any) -> Callable[[Body], object]:
+    return lambda body: body["HostConfig"]["Mounts"][number].update(more)
+
+
+SECRET_ELSEWHERE = "/var/lib/clawloops/runtimes/r2/secret"
+ROUTER = "traefik.http.routers.cl-r1"
+FOREIGN: dict[str, Callable[[Body], object]] = {
+    "privileged": _host(Privileged=True),
+    "a bind beside ours": _host(Binds=["/:/host"]),
+    "another key of the same meaning": _host(binds=["/:/host"]),
+    "a mount beside ours": lambda body: body["HostConfig"]["Mounts"].append(
+        {"Type": "bind", "Source": "/", "Target": "/host"}
+    ),
+    "the host's root in place of its config": _mounted(0, Source="/"),
+    "a folder beside ours": _mounted(0, Source="/var/lib/clawloops/keys"),
+    "another member's secret": _mounted(1, Source=SECRET_ELSEWHERE),
+    "a path that climbs": _mounted(0, Source="/var/lib/clawloops/runtimes/r1/../../keys"),
+    "its config to write": _mounted(0, ReadOnly=False),
+    "mounts that spread": _mounted(0, BindOptions={"Propagation": "rshared"}),
+    "a volume that is a bind in disguise": _mounted(
+        2, VolumeOptions={"DriverConfig": {"Name": "local", "Options": {"type": "none", "o": "bind", "device": "/etc"}}}
+    ),
+    "another member's workspace": _mounted(2, Source="clawloops-0a0b0c0d-ws-r2"),
+    "a volume of somebody else": _mounted(2, Source="portainer_data"),
+    "the socket": _mounted(2, Type="bind", Source="/var/run/docker.sock"),
+    "the host's network": _host(NetworkMode="host"),
+    "the network of the edge": _host(NetworkMode="container:clawloops-0a0b0c0d-edge"),
+    "the host's processes": _host(PidMode="host"),
+    "the host's ipc": _host(IpcMode="host"),
+    "the host's users": _host(UsernsMode="host"),
+    "the host's hostname": _host(UTSMode="host"),
+    "the host's cgroups": _host(CgroupnsMode="host"),
+    "a cgroup parent": _host(CgroupParent="/"),
+    "a device": _host(Devices=[{"PathOnHost": "/dev/sda", "PathInContainer": "/dev/sda", "CgroupPermissions": "rwm"}]),
+    "a device rule": _host(DeviceCgroupRules=["a *:* rwm"]),
+    "a GPU": _host(DeviceRequests=[{"Count": -1, "Capabilities": [["gpu"]]}]),
+    "a capability": _host(CapAdd=["SYS_ADMIN"]),
+    "capabilities kept": _host(CapDrop=[]),
+    "no seccomp": _host(SecurityOpt=["no-new-privileges:true", "seccomp=unconfined"]),
+    "new privileges": _host(SecurityOpt=[]),
+    "unmasked paths": _host(MaskedPaths=[]),
+    "a root that can be written": _host(ReadonlyRootfs=False),
+    "another runtime": _host(Runtime="runc-with-hooks"),
+    "a sysctl": _host(Sysctls={"net.ipv4.ip_forward": "1"}),
+    "a published port": _host(PortBindings={"22/tcp": [{"HostPort": "22"}]}),
+    "all ports published": _host(PublishAllPorts=True),
+    "volumes of another": _host(VolumesFrom=["clawloops-0a0b0c0d-clawloops"]),
+    "a link": _host(Links=["clawloops-0a0b0c0d-postgres:db"]),
+    "another resolver": _host(Dns=["8.8.8.8"]),
+    "a host that is the gateway": _host(ExtraHosts=["clawloops-gateway:10.201.0.11"]),
+    "a log elsewhere": _host(LogConfig={"Type": "syslog", "Config": {"syslog-address": "udp://10.0.0.1:514"}}),
+    "a restart by Docker": _host(RestartPolicy={"Name": "always"}),
+    "no limit of memory": _host(Memory=0),
+    "no limit of processes": _host(PidsLimit=-1),
+    "the size of another with more memory": _host(Memory=64 << 30),
+    "a tmpfs over ours": _host(Tmpfs={"/etc": ""}),
+    "root": lambda body: body.update(User="0:0"),
+    "another program": lambda body: body.update(Entrypoint=["/bin/sh"]),
+    "a command": lambda body: body.update(Cmd=["sh"]),
+    "an environment": lambda body: body["Env"].append("LD_PRELOAD=/home/node/x.so"),
+    "a check that runs": lambda body: body.update(Healthcheck={"Test": ["CMD", "id"]}),
+    "an anonymous volume": lambda body: body.update(Volumes={"/etc": {}}),
+    "a foreign image": lambda body: body.update(Image="alpine:3"),
+    "an image by its id": lambda body: body.update(Image="sha256:" + "a" * 64),
+    "a like-named image": lambda body: body.update(Image="clawloops/openclaw-evil:1"),
+    "the same name elsewhere": lambda body: body.update(Image="evil.example/clawloops/openclaw:1"),
+    "our own image": lambda body: body.update(Image="clawloops/clawloops:1"),
+    "a second network": lambda body: body["NetworkingConfig"]["EndpointsConfig"].update({"clawloops-0a0b0c0d_db": {}}),
+    "an alias": lambda body: body["NetworkingConfig"]["EndpointsConfig"][NAME].update(Aliases=["litellm"]),
+    "the dashboard's host": _label(f"{ROUTER}.rule", "Host(`clawloops.localhost`)"),
+    "two hosts": _label(f"{ROUTER}.rule", "Host(`ada.ws.clawloops.localhost`) || PathPrefix(`/`)"),
+    "a host in a host": _label(f"{ROUTER}.rule", "Host(`ada`) || Host(`x.ws.clawloops.localhost`)"),
+    "a slug with a dot": _label(f"{ROUTER}.rule", "Host(`a.b.ws.clawloops.localhost`)"),
+    "priority": _label(f"{ROUTER}.priority", "100000"),
+    "no ForwardAuth": _label(f"{ROUTER}.middlewares", ""),
+    "ForwardAuth of another": _label("traefik.http.middlewares.cl-r1-auth.forwardauth.address", "http://10.0.0.1/"),
+    "headers believed": _label("traefik.http.middlewares.cl-r1-auth.forwardauth.trustForwardHeader", "true"),
+    "a second router": _label("traefik.http.routers.evil.rule", "PathPrefix(`/`)"),
+    "a TCP router": _label("traefik.tcp.routers.evil.rule", "HostSNI(`*`)"),
+    "a service elsewhere": _label("traefik.http.services.cl-r1.loadbalancer.server.url", "http://127.0.0.1:8081"),
+    "another install": _label(names.INSTALL, "ffffffff"),
+    "another label": _label("com.docker.compose.service", "clawloops"),
+    "a carrier that runs": _label(names.CARRIER, "true"),
+    "another member": _label(names.RUNTIME, "r2"),
+    "no labels": lambda body: body.pop("Labels"),
+    "labels that are none": lambda body: body.update(Labels=7),
+    "no mounts": lambda body: body["HostConfig"].pop("Mounts"),
+    "a true that is one": _host(ReadonlyRootfs=1),
+}
+
+
+@pytest.mark.parametrize("what", FOREIGN)
+def test_a_runtime_that_differs_from_ours_is_refused(what: str) -> None:
+    body = copy.deepcopy(_sent(_runtime()))
+    FOREIGN[what](body)
+    with pytest.raises(Refused):
+        POLICY.container(NAME, body)
+
+
+def test_every_single_field_counts() -> None:
+    """Take any one leaf of our own body away, or change it: it is refused, whichever that is."""
+    body = _sent(_runtime())
+    tried = 0
+    for path in _leaves(body):
+        for spoil in (_without, _changed):
+            different = copy.deepcopy(body)
+            spoil(different, path)
+            if path[0] == "Labels" and path[1] in (names.OWNER, names.GENERATION):
+                continue  # what is free in it: the hash of the rest has to fit, which the next test shows
+            with pytest.raises(Refused):
+                POLICY.container(NAME, different)
+            tried += 1
+    assert tried > 100
+
+
+def test_the_hash_is_that_of_the_rest() -> None:
+    body = _sent(_runtime())
+    body["Labels"][names.OWNER] = "u2"
+    with pytest.raises(Refused, match=r"clawloops\.spec"):
+        POLICY.container(NAME, body)
+
+
+@pytest.mark.parametrize("name", ["", "evil", NAME + "2", "clawloops-0a0b0c0d-edge", f"{NAME}/x", "x" + NAME])
+def test_a_container_has_the_name_that_we_give(name: str) -> None:
+    with pytest.raises(Refused):
+        POLICY.container(name, _sent(_runtime()))
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {**bodies.volume("0a0b0c0d", "r1", 0), "DriverOpts": {"type": "none", "o": "bind", "device": "/etc"}},
+        {**bodies.volume("0a0b0c0d", "r1", 0), "Driver": "sshfs"},
+        {**bodies.volume("0a0b0c0d", "r1", 0), "Name": "portainer_data"},
+        {**bodies.volume("ffffffff", "r1", 0)},
+        {**bodies.volume("0a0b0c0d", "r1", 0), "ClusterVolumeSpec": {}},
+        {**bodies.volume("0a0b0c0d", "r1", 0), "Labels": {}},
+        {},
+        [],
+        None,
+        "x",
+    ],
+)
+def test_a_volume_that_differs_from_ours_is_refused(body: Any) -> None:
+    with pytest.raises(Refused):
+        POLICY.volume(body)
+
+
+@pytest.mark.parametrize(
+    "different",
+    [
+        {"Internal": False},
+        {"Options": {}},
+        {"Options": {bodies.INHIBIT: "true", "com.docker.network.bridge.name": "docker0"}},
+        {"Driver": "host"},
+        {"Driver": "macvlan", "Options": {"parent": "eth0"}},
+        {"EnableIPv6": True},
+        {"Attachable": True},
+        {"Ingress": True},
+        {"Labels": {}},
+        {"Name": "bridge"},
+        {"IPAM": {"Driver": "default", "Config": [{"Subnet": "10.201.0.0/24", "Gateway": "10.201.0.1"}]}},
+        {"IPAM": {"Driver": "default", "Config": [{"Subnet": "192.168.1.0/29", "Gateway": "192.168.1.1"}]}},
+        {"IPAM": {"Driver": "default", "Config": []}},
+        {"ConfigFrom": {"Network": "host"}},
+    ],
+)
+def test_a_network_that_differs_from_ours_is_refused(different: Body) -> None:
+    with pytest.raises(Refused):
+        POLICY.network({**bodies.network("0a0b0c0d", "r1", "10.201.0.8/29"), **different})
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"Memory": 64 << 20},
+        {"Memory": 0, "MemorySwap": 1},
+        {"Memory": 1 << 40, "MemorySwap": 1 << 41},
+        {"Memory": 64 << 20, "MemorySwap": -1},
+        {"Memory": 64 << 20, "MemorySwap": 4096 << 20, "RestartPolicy": {"Name": "always"}},
+        {"Memory": 64 << 20, "MemorySwap": 4096 << 20, "PidsLimit": -1},
+        {"Memory": 64 << 20, "MemorySwap": 4096 << 20, "Devices": []},
+    ],
+)
+def test_other_limits_than_memory_are_not_changed(body: Body) -> None:
+    with pytest.raises(Refused):
+        POLICY.update(body)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"Container": INSTALL.edge, "EndpointConfig": {"IPAMConfig": {"IPv4Address": "10.201.0.11"}}},
+        {"Container": "r", "EndpointConfig": {"IPAMConfig": {"IPv4Address": "10.201.0.10"}}},
+        {"Container": "r", "EndpointConfig": {"IPAMConfig": {"IPv4Address": "10.201.0.11"}, "Aliases": ["x"]}},
+        {"Container": "r"},
+    ],
+)
+def test_whoever_is_put_on_a_network_gets_its_own_address(body: Body) -> None:
+    with pytest.raises(Refused):
+        POLICY.connect(body, bodies.network("0a0b0c0d", "r1", "10.201.0.8/29"))
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "query"),
+    [
+        ("POST", "/v1.23/containers/abc/start", []),  # took a HostConfig with it
+        ("POST", "/v1.9/containers/create", []),
+        ("GET", "/containers/abc%2e%2e/json", []),
+        ("GET", "/containers/abc/../../secrets", []),
+        ("GET", "//containers/json", []),
+        ("GET", "/containers/abc/export", []),
+        ("GET", "/containers/abc/logs", []),
+        ("GET", "/containers/abc/top", []),
+        ("POST", "/containers/abc/exec", []),
+        ("POST", "/containers/abc/attach", []),
+        ("POST", "/containers/abc/rename", [("name", "x")]),
+        ("POST", "/containers/abc/resize", []),
+        ("POST", "/commit", []),
+        ("POST", "/build", []),
+        ("POST", "/images/create", []),
+        ("POST", "/images/load", []),
+        ("DELETE", "/images/x", []),
+        ("POST", "/containers/prune", []),
+        ("POST", "/volumes/prune", []),
+        ("POST", "/swarm/init", []),
+        ("POST", "/session", []),
+        ("POST", "/grpc", []),
+        ("GET", "/plugins", []),
+        ("GET", "/info", []),
+        ("GET", "/secrets", []),
+        ("get", "/containers/json", []),
+        ("DELETE", "/containers/abc", [("v", "true")]),
+        ("DELETE", "/containers/abc", [("v", "1")]),
+        ("DELETE", "/containers/abc", [("link", "1")]),
+        ("DELETE", "/containers/abc", [("v", "0"), ("v", "1")]),
+        ("POST", "/containers/abc/kill", [("signal", "SIGUSR1")]),
+        ("POST", "/containers/abc/start", [("checkpoint", "x")]),
+        ("POST", "/containers/create", [("name", "x"), ("platform", "y")]),
+        ("GET", "/containers/abc/json", [("size", "1")]),
+        ("GET", "/system/df", [("type", "image")]),
+    ],
+)
+def test_calls_outside_the_table_and_other_parameters_are_refused(
+    method: str, path: str, query: list[tuple[str, str]]
+) -> None:
+    with pytest.raises(Refused):
+        admit(method, path, query)
+
+
+def test_a_name_is_replaced_where_it_stands_and_nowhere_else() -> None:
+    found = admit("GET", "/v1.41/containers/containers/json", [])
+    assert (found.name, found.path("f" * 4)) == ("containers", "/v1.41/containers/ffff/json")
+    assert admit("GET", "/version", []).path() == "/version"
+
+
+def test_every_name_in_a_path_is_bound_to_something_of_ours() -> None:
+    for call in calls.TABLE:
+        assert ("(?P<name>" in call.path) == (call.target is not calls.Target.NOTHING), call
+
+
+@pytest.mark.parametrize("label", ["traefik.enable", "Traefik.http.routers.x.rule", "clawloops.managed"])
+def test_an_image_that_brings_labels_of_ours_is_refused(label: str) -> None:
+    harmless({"Config": {"Labels": {"org.opencontainers.image.title": "x"}}})
+    harmless({"Config": {"Labels": None}})
+    with pytest.raises(EngineRefused, match="the image carries the label"):
+        harmless({"Config": {"Labels": {label: "true"}}})
+
+
+def test_events_of_others_are_not_passed_on() -> None:
+    def event(kind: str, **attributes: str) -> bytes:
+        return json.dumps({"Type": kind, "Action": "start", "Actor": {"ID": "1", "Attributes": attributes}}).encode()
+
+    ours = event("container", **{names.INSTALL: "0a0b0c0d", "name": NAME, "traefik.enable": "true"})
+    assert json.loads(sight.event(ours, POLICY)) == json.loads(ours)
+    assert json.loads(sight.route_event(ours, POLICY))["Actor"]["Attributes"] == {"name": NAME}
+    assert sight.event(event("network", name=NAME), POLICY)
+    assert sight.route_event(event("network", name=NAME), POLICY) == b""
+    for other in (
+        event("container", name="nextcloud"),
+        event("container", **{names.INSTALL: "ffffffff", "name": "x"}),
+        event("volume", name="clawloops-0a0b0c0d-ws-r1"),
+        event("network", name="bridge"),
+        b"{", b"[]", b"7", b"null", b'{"Type": "container"}', b'{"Type": "container", "Actor": {"Attributes": null}}',
+    ):  # fmt: skip
+        assert sight.event(other, POLICY) == b"", other
+
+
+def _leaves(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    if isinstance(value, dict) and value:
+        return [leaf for name, each in value.items() for leaf in _leaves(each, (*path, name))]
+    if isinstance(value, list) and value:
+        return [leaf for at, each in enumerate(value) for leaf in _leaves(each, (*path, at))]
+    return [path]
+
+
+def _inside(body: Any, path: tuple[Any, ...]) -> Any:
+    for step in path[:-1]:
+        body = body[step]
+    return body
+
+
+def _without(body: Body, path: tuple[Any, ...]) -> None:
+    del _inside(body, path)[path[-1]]
+
+
+def _changed(body: Body, path: tuple[Any, ...]) -> None:
+    holder = _inside(body, path)
+    value = holder[path[-1]]
+    holder[path[-1]] = not value if isinstance(value, bool) else value + 1 if isinstance(value, int) else f"{value}x"
