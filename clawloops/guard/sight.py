@@ -17,7 +17,7 @@ Json = Mapping[str, Any]
 
 def containers(rows: list[Json], policy: Policy) -> list[Json]:
     """`GET /containers/json`."""
-    return [each for each in rows if _ours(policy, (each.get("Names") or [""])[0], each)]
+    return [each for each in rows if any(_ours(policy, name, each) for name in each.get("Names") or [""])]
 
 
 def networks(rows: list[Json], policy: Policy) -> list[Json]:

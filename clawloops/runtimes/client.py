@@ -156,6 +156,6 @@ def _translated() -> Iterator[None]:
 
 def _unavailable(text: str) -> EngineUnavailable:
     return EngineUnavailable(
-        f"the Docker Engine does not answer ({text}); it is asked again by itself, and `docker info` on the host "
-        "shows whether it runs"
+        f"the Docker Engine does not answer ({text}); it is asked again by itself. On the host, `docker info` shows "
+        "whether it runs, and `docker ps` whether the guard before it does"
     )
