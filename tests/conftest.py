@@ -11,6 +11,8 @@ from types import FrameType
 
 import pytest
 
+pytest_plugins = ["tests.attacks"]
+
 ROOT = Path(__file__).resolve().parent.parent
 LIMIT_S = 120.0
 END_S = 60.0
@@ -20,7 +22,7 @@ def pytest_configure(config: pytest.Config) -> None:
     for line in (
         "limit(seconds): this test may take longer than the usual limit (also counts its fixtures)",
         "faults: a part breaks, or its input is bad",
-        "attacks: a hostile runtime, browser or neighbour",
+        "attacks(row, …): a hostile runtime, browser or neighbour; rows of tests/attacks.py",
         "browser: needs Chromium",
         "litellm: needs LiteLLM's own environment",
         "vllm: a real vLLM, in an environment of its own (tests/run vllm)",

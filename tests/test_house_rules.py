@@ -40,6 +40,7 @@ def test_every_module_says_what_it_promises() -> None:
     ] == []
 
 
+@pytest.mark.attacks(13)
 @pytest.mark.parametrize("lock", LOCKS, ids=_named)
 def test_every_python_dependency_is_pinned_with_its_hashes(lock: Path) -> None:
     entries = re.split(r"\n(?=[A-Za-z0-9])", "\n" + re.sub(r"^\s*#.*\n", "", lock.read_text(), flags=re.MULTILINE))
@@ -50,6 +51,7 @@ def test_every_python_dependency_is_pinned_with_its_hashes(lock: Path) -> None:
     assert (loose, bare) == ([], [])
 
 
+@pytest.mark.attacks(13)
 def test_every_package_json_has_a_lock_with_integrity_hashes() -> None:
     for each in (path for path in FILES if path.name == "package.json"):
         lock = each.with_name("package-lock.json")
@@ -57,6 +59,7 @@ def test_every_package_json_has_a_lock_with_integrity_hashes() -> None:
         assert '"integrity": "sha' in lock.read_text()
 
 
+@pytest.mark.attacks(13)
 def test_every_dockerfile_installs_only_pinned_versions() -> None:
     """Debian's own packages are signed and follow their suite; whatever comes from elsewhere carries a version."""
     loose: list[str] = []

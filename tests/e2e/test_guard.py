@@ -53,6 +53,7 @@ def _ask(container: str, socket: str, method: str, path: str, body: object = Non
     return int(status), str(told)
 
 
+@pytest.mark.attacks(5, 6)
 def test_nobody_but_the_guard_has_the_docker_socket_and_that_one_has_no_network(story: Story) -> None:
     story.reach("opened")
     rows = {part: json.loads(docker("inspect", story.appliance.service(part)))[0] for part in PARTS}
@@ -72,6 +73,7 @@ def test_nobody_but_the_guard_has_the_docker_socket_and_that_one_has_no_network(
     story.figures["memory of the guard, MB"] = int(resident[1]) / 1024
 
 
+@pytest.mark.attacks(5)
 def test_a_control_plane_that_was_taken_over_gets_no_other_container_and_reads_no_other(story: Story) -> None:
     story.reach("opened")
     control, socket = story.appliance.service("clawloops"), "/run/guard/engine/docker.sock"

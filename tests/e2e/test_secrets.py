@@ -53,6 +53,7 @@ def _search(container: str, needle: str) -> list[str]:
     return hits
 
 
+@pytest.mark.attacks(19)
 @pytest.mark.limit(600)
 def test_no_secret_is_in_the_runtimes_files_or_processes(story: Story) -> None:
     story.reach("chatted through LiteLLM")
@@ -65,6 +66,7 @@ def test_no_secret_is_in_the_runtimes_files_or_processes(story: Story) -> None:
     assert {name: found for name, value in needles.items() if (found := _search(story.runtime, value))} == {}
 
 
+@pytest.mark.attacks(19)
 def test_no_secret_is_in_what_docker_tells(story: Story) -> None:
     story.reach("chatted through LiteLLM")
     for container in story.appliance.containers():
@@ -72,6 +74,7 @@ def test_no_secret_is_in_what_docker_tells(story: Story) -> None:
         assert [name for name, value in _needles(story).items() if value in told] == [], container
 
 
+@pytest.mark.attacks(19)
 def test_no_provider_key_is_readable_in_the_store(story: Story) -> None:
     story.reach("chatted through LiteLLM")
     files = [each for each in story.appliance.data.rglob("*") if each.is_file() and "ollama" not in each.parts]

@@ -47,6 +47,7 @@ async def test_the_models_are_listed_by_their_public_names(served: Gateway) -> N
     ]
 
 
+@pytest.mark.attacks(16)
 @pytest.mark.parametrize("header", ["", "Bearer wrong", f"Basic {TOKEN}", "Bearer", TOKEN, "Bearer \udcff"])
 async def test_without_a_valid_token_nothing_is_answered(served: Gateway, header: str) -> None:
     async with aiohttp.ClientSession() as nobody:
@@ -58,6 +59,7 @@ async def test_without_a_valid_token_nothing_is_answered(served: Gateway, header
     assert served.upstream.seen == []
 
 
+@pytest.mark.attacks(16)
 async def test_a_token_from_another_address_is_refused_and_reported(served: Gateway) -> None:
     elsewhere = aiohttp.TCPConnector(local_addr=("127.0.0.9", 0))
     headers = {"Authorization": f"Bearer {TOKEN}"}
@@ -70,6 +72,7 @@ async def test_a_token_from_another_address_is_refused_and_reported(served: Gate
     assert (served.upstream.seen, served.settled) == ([], [])
 
 
+@pytest.mark.attacks(16)
 async def test_a_new_token_ends_the_old_one(served: Gateway) -> None:
     served.directory.set_runtime(sha256(b"next").digest(), runtime_id="r-ada", user_id="u-ada", address="127.0.0.1")
     async with served.session.get(f"{served.url}/v1/models") as answer:
@@ -81,6 +84,7 @@ async def test_a_new_token_ends_the_old_one(served: Gateway) -> None:
         assert answer.status == 401
 
 
+@pytest.mark.attacks(17)
 @pytest.mark.parametrize(
     "name", ["other", "small", "team-small,team-small", "Team-small", "team-small ", "openai/small", "*", "../small"]
 )
@@ -91,6 +95,7 @@ async def test_only_an_exact_public_name_leads_anywhere(served: Gateway, name: s
     assert served.upstream.seen == []
 
 
+@pytest.mark.attacks(18)
 @pytest.mark.parametrize(
     "field",
     [
@@ -134,6 +139,7 @@ async def test_texts_about_addresses_and_images_in_the_request_pass(served: Gate
     assert served.upstream.seen[0].body["messages"] == messages
 
 
+@pytest.mark.attacks(18)
 @pytest.mark.parametrize(
     "tool", [{"type": "mcp", "server_url": "http://x"}, {"type": "function", "headers": {}, "function": {}}]
 )
@@ -142,6 +148,7 @@ async def test_a_tool_that_the_backend_would_call_is_refused(served: Gateway, to
         assert (await _refusal(answer))[0] == 400
 
 
+@pytest.mark.attacks(18)
 async def test_of_duplicate_keys_only_the_checked_value_goes_on(served: Gateway) -> None:
     both = b'{"model":"%b","messages":[],"stream":false,"model":"%b","mod\\u0065l":"%b"}'
     status, error = await _post_raw(served, both % (b"team-small", b"team-small", b"secret-model"))
@@ -174,6 +181,7 @@ async def test_a_deeply_nested_body_breaks_nothing(served: Gateway) -> None:
         assert (await _refusal(answer))[0] == 400
 
 
+@pytest.mark.attacks(20)
 async def test_a_body_over_20_mb_or_packed_is_refused(served: Gateway) -> None:
     async def endless() -> Any:
         for _ in range(22):
@@ -200,6 +208,7 @@ async def test_an_unknown_call_is_refused_in_the_callers_shape(served: Gateway, 
         assert (await _refusal(answer))[0] in (404, 405)
 
 
+@pytest.mark.attacks(16)
 async def test_two_authorization_headers_are_refused(served: Gateway) -> None:
     host, port = served.url.removeprefix("http://").split(":")
     reader, writer = await asyncio.open_connection(host, int(port))
@@ -218,6 +227,7 @@ async def test_outside_the_runtime_pool_only_health_is_answered(upstream: Upstre
                 assert (await _refusal(answer))[0] == 403
 
 
+@pytest.mark.attacks(16, 19)
 async def test_the_runtimes_own_token_never_goes_on(served: Gateway) -> None:
     async with await served.post("team-small") as answer:
         await answer.read()
@@ -259,7 +269,7 @@ async def test_a_packed_body_is_not_even_unpacked(served: Gateway) -> None:
         assert "unpacked" in (await answer.json())["error"]
 
 
-@pytest.mark.attacks
+@pytest.mark.attacks(20)
 async def test_one_runtime_cannot_hold_every_connection(served: Gateway) -> None:
     door = ingress.gateway(served.directory, served.proxy, pool=LOOPBACK, most_per_peer=3)
     async with listening(door) as url:
@@ -282,7 +292,7 @@ async def test_one_runtime_cannot_hold_every_connection(served: Gateway) -> None
             each.close()
 
 
-@pytest.mark.attacks
+@pytest.mark.attacks(20)
 async def test_a_header_that_never_ends_is_cut(served: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ingress, "IDLE_S", 0.3)
     async with listening(ingress.gateway(served.directory, served.proxy, pool=LOOPBACK)) as url:
@@ -299,7 +309,7 @@ async def test_a_header_that_never_ends_is_cut(served: Gateway, monkeypatch: pyt
         dripping.cancel()
 
 
-@pytest.mark.attacks
+@pytest.mark.attacks(20)
 async def test_what_one_members_calls_hold_in_memory_is_bounded(served: Gateway) -> None:
     served.serve_model("hang")
     room = ingress.Room(limit=1000)

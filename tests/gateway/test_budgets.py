@@ -49,6 +49,7 @@ async def statuses(gateway: Gateway, count: int, model: str = "small", **fields:
     return Counter(await asyncio.gather(*(one() for _ in range(count))))
 
 
+@pytest.mark.attacks(17)
 async def test_of_a_hundred_calls_at_once_as_many_go_through_as_the_budget_has(gateway: Gateway) -> None:
     gateway.serve_model("small")
     limit(gateway, budget_of(7, Measure.REQUESTS))
@@ -56,6 +57,7 @@ async def test_of_a_hundred_calls_at_once_as_many_go_through_as_the_budget_has(g
     assert len(gateway.upstream.seen) == len(gateway.settled) == 7
 
 
+@pytest.mark.attacks(17)
 @pytest.mark.parametrize("streamed", [True, False])
 async def test_a_hundred_calls_at_once_use_no_more_tokens_than_there_are(gateway: Gateway, *, streamed: bool) -> None:
     gateway.serve_model("small")
@@ -78,6 +80,7 @@ async def test_a_whole_answer_is_asked_for_no_longer_than_there_is_left(gateway:
     assert 900 < third["max_tokens"] < 1000
 
 
+@pytest.mark.attacks(17)
 @pytest.mark.parametrize(
     ("path", "last"),
     [

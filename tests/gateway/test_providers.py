@@ -136,7 +136,7 @@ async def test_a_backend_that_is_still_loading_is_asked_again_later(
         await _check(session, _backend(upstream), "error-503")
 
 
-@pytest.mark.attacks
+@pytest.mark.attacks(18)
 @pytest.mark.parametrize("address", ["127.0.0.1", "169.254.169.254", "0.0.0.0"])
 async def test_a_name_that_leads_to_ourselves_or_to_a_clouds_secrets_is_not_followed(
     session: aiohttp.ClientSession, upstream: Upstream, monkeypatch: pytest.MonkeyPatch, address: str

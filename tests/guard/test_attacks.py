@@ -55,6 +55,7 @@ async def _refused(guarded: Guarded, method: str, path: str, **given: Any) -> st
     return found.why
 
 
+@pytest.mark.attacks(5)
 async def test_nothing_but_our_own_bodies_becomes_a_container(place: Place, guarded: Guarded, foreigner: Any) -> None:
     row = await place.member()
     body = create_body(row, place.install)
@@ -81,6 +82,7 @@ async def test_nothing_but_our_own_bodies_becomes_a_container(place: Place, guar
     assert place.docker.containers.list(all=True, filters={"name": name}) == []
 
 
+@pytest.mark.attacks(7)
 async def test_an_image_that_brings_routes_is_refused(place: Place, guarded: Guarded) -> None:
     tag = f"{place.image.partition(':')[0]}:evil-{secrets.token_hex(3)}"
     dockerfile = f'FROM {place.image}\nLABEL traefik.http.routers.x.rule="PathPrefix(`/`)"\n'
@@ -94,6 +96,7 @@ async def test_an_image_that_brings_routes_is_refused(place: Place, guarded: Gua
         place.docker.images.remove(tag, force=True)
 
 
+@pytest.mark.attacks(5)
 async def test_containers_of_others_are_neither_seen_nor_touched(
     place: Place, guarded: Guarded, foreigner: Any, opened: Runtime
 ) -> None:
@@ -117,6 +120,7 @@ async def test_containers_of_others_are_neither_seen_nor_touched(
     assert foreigner.status == "running"
 
 
+@pytest.mark.attacks(5)
 async def test_networks_volumes_and_images_of_others_are_neither_seen_nor_touched(
     place: Place, guarded: Guarded, foreigner: Any, opened: Runtime
 ) -> None:
@@ -150,6 +154,7 @@ async def test_networks_volumes_and_images_of_others_are_neither_seen_nor_touche
     assert (hidden.status, "No such image" in hidden.why) == (404, True)
 
 
+@pytest.mark.attacks(5)
 async def test_a_folder_that_leads_elsewhere_is_not_mounted(place: Place, guarded: Guarded) -> None:
     row = await place.member()
     files = folder(place.install.data, row.id)
@@ -167,6 +172,7 @@ async def test_a_folder_that_leads_elsewhere_is_not_mounted(place: Place, guarde
     assert (await ask(guarded.control, "POST", f"/v1.41/containers/{made}/start")).status == 204
 
 
+@pytest.mark.attacks(5)
 async def test_a_carrier_is_never_started_and_a_runtime_never_read(place: Place, guarded: Guarded) -> None:
     row = await place.member()
     await volumes.ensure(place.engine, place.install_id, row.id)
@@ -179,6 +185,7 @@ async def test_a_carrier_is_never_started_and_a_runtime_never_read(place: Place,
     assert (await ask(guarded.control, "DELETE", f"/v1.41/containers/{name}?force=True&v=False")).status == 204
 
 
+@pytest.mark.attacks(6)
 async def test_traefik_is_shown_routes_and_nothing_else(
     place: Place, guarded: Guarded, foreigner: Any, opened: Runtime
 ) -> None:
@@ -221,6 +228,7 @@ async def test_traefik_is_shown_routes_and_nothing_else(
         assert CANARY not in str(found.told)
 
 
+@pytest.mark.attacks(5, 6)
 async def test_events_tell_of_this_install_alone(place: Place, guarded: Guarded, opened: Runtime) -> None:
     mine = place.container(opened)
     async with _events(guarded.control) as control, _events(guarded.traefik) as traefik:

@@ -54,6 +54,7 @@ def test_our_other_bodies_pass_as_they_are() -> None:
     assert POLICY.connect(asked, network) == (INSTALL.edge, endpoint)
 
 
+@pytest.mark.attacks(5)
 @pytest.mark.parametrize("what", FOREIGN)
 def test_a_runtime_that_differs_from_ours_is_refused(what: str) -> None:
     body = copy.deepcopy(_sent(_runtime()))
@@ -62,6 +63,7 @@ def test_a_runtime_that_differs_from_ours_is_refused(what: str) -> None:
         POLICY.container(NAME, body)
 
 
+@pytest.mark.attacks(5)
 def test_every_single_field_counts() -> None:
     """Take any one leaf of our own body away, or change it: it is refused, whichever that is."""
     body = _sent(_runtime())
@@ -91,6 +93,7 @@ def test_a_container_has_the_name_that_we_give(name: str) -> None:
         POLICY.container(name, _sent(_runtime()))
 
 
+@pytest.mark.attacks(5)
 @pytest.mark.parametrize(
     "body",
     [
@@ -111,6 +114,7 @@ def test_a_volume_that_differs_from_ours_is_refused(body: Any) -> None:
         POLICY.volume(body)
 
 
+@pytest.mark.attacks(5)
 @pytest.mark.parametrize(
     "different",
     [
@@ -166,6 +170,7 @@ def test_whoever_is_put_on_a_network_gets_its_own_address(body: Body) -> None:
         POLICY.connect(body, bodies.network("0a0b0c0d", "r1", "10.201.0.8/29"))
 
 
+@pytest.mark.attacks(5)
 @pytest.mark.parametrize(
     ("method", "path", "query"),
     [
@@ -224,6 +229,7 @@ def test_every_name_in_a_path_is_bound_to_something_of_ours() -> None:
         assert ("(?P<name>" in call.path) == (call.target is not calls.Target.NOTHING), call
 
 
+@pytest.mark.attacks(7)
 @pytest.mark.parametrize("label", ["traefik.enable", "Traefik.http.routers.x.rule", "clawloops.managed"])
 def test_an_image_that_brings_labels_of_ours_is_refused(label: str) -> None:
     harmless({"Config": {"Labels": {"org.opencontainers.image.title": "x"}}})

@@ -182,7 +182,7 @@ NONSENSE: tuple[bytes, ...] = (
 )
 
 
-@pytest.mark.attacks
+@pytest.mark.attacks(20)
 async def test_nonsense_is_no_answer_and_never_ready() -> None:
     said = b""
 
@@ -218,7 +218,7 @@ async def test_nonsense_is_no_answer_and_never_ready() -> None:
         await runner.cleanup()
 
 
-@pytest.mark.attacks
+@pytest.mark.attacks(20)
 def test_what_a_runtime_says_is_short_and_plain_before_anybody_sees_it() -> None:
     assert words("a\x1b[31m\n\r\tb\u202ec") == "a [31m b c"
     assert len(words("x" * 10_000)) == 160

@@ -123,7 +123,7 @@ def unpacked(path: Path, keep: Callable[[str], bool] = lambda path: True) -> byt
     return b"".join(parcel.read(path, keep=keep, most_bytes=8 * 1024**2, most_entries=50))
 
 
-@pytest.mark.attacks
+@pytest.mark.attacks(20)
 @pytest.mark.parametrize("case", REFUSED)
 def test_a_hostile_file_is_refused_with_the_reason(case: str, tmp_path: Path) -> None:
     content, words = REFUSED[case]
@@ -168,7 +168,7 @@ def test_an_entry_of_any_size_is_read_in_pieces(tmp_path: Path) -> None:
 
 
 @pytest.mark.docker
-@pytest.mark.attacks
+@pytest.mark.attacks(20)
 @pytest.mark.parametrize("case", ["file through a link", "bomb", "cut", "hard link out"])
 async def test_nothing_of_a_refused_file_becomes_a_workspace(case: str, place: Place, tmp_path: Path) -> None:
     path = tmp_path / "file"

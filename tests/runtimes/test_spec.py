@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
+
 from clawloops.model.provider import Model, Place
 from clawloops.model.runtime import Runtime, Want
 from clawloops.runtimes import names, openclaw
@@ -17,6 +19,7 @@ RUNTIME = Runtime("r0011", "u42", "brave-otter", Want.RUNNING, "10.201.0.8/29", 
 MODEL = Model("m1", "team-small", (Place("b1", "llama:1b"),), 32768, 4096, False, 0)
 
 
+@pytest.mark.attacks(4)
 def test_the_host_config_is_the_hardened_one() -> None:
     assert create_body(RUNTIME, INSTALL)["HostConfig"] == {
         "NetworkMode": "clawloops-0a0b0c0d-u-r0011",

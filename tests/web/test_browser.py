@@ -49,7 +49,7 @@ async def test_a_person_joins_and_opens_a_workspace(box: Box, desk: Desk) -> Non
     desk.complaints.clear()  # the 503 of that page
 
 
-@pytest.mark.attacks
+@pytest.mark.attacks(10)
 async def test_a_workspaces_script_cannot_toss_a_cookie_at_the_dashboard(box: Box, desk: Desk) -> None:
     olga = await box.member("olga", Role.OWNER)
     runtime = await box.workspace(olga, Phase.BOOT)

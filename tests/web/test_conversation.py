@@ -106,7 +106,7 @@ async def test_a_page_outlives_its_stopped_runtime_and_is_sent_to_connect_anew(
     await socket.close()
 
 
-@pytest.mark.attacks
+@pytest.mark.attacks(15)
 @pytest.mark.parametrize("end", ["sign-out", "stop"])
 async def test_a_page_that_is_kept_is_cut_when_its_right_ends(line: Line, end: str) -> None:
     socket = await line.connect()

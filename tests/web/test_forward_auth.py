@@ -59,6 +59,7 @@ async def door(box: Box) -> Door:
     return Door(box, mia, runtime, box.site.workspace_host(runtime.slug), cookie)
 
 
+@pytest.mark.attacks(8)
 async def test_the_owner_passes_with_an_identity_and_without_our_cookies(door: Door) -> None:
     sent = [("Cookie", f"a=1; {cookies.WORKSPACE}={door.cookie}; theme=dark; __host-CL_x=2; =__Host-cl_ws=3; a=4")]
     reply = await door.ask([*door.told(), *sent, ("Authorization", "Bearer x"), ("X-Clawloops-User", "admin")])
@@ -69,6 +70,7 @@ async def test_the_owner_passes_with_an_identity_and_without_our_cookies(door: D
     assert reply.headers["Authorization"] == ""
 
 
+@pytest.mark.attacks(8)
 async def test_the_cookie_header_is_set_even_when_nothing_is_left(door: Door) -> None:
     assert (await door.ask(door.told() + door.signed_in)).headers["Cookie"] == ""
 
@@ -83,7 +85,7 @@ async def test_a_stranger_who_navigates_goes_to_the_hand_over(door: Door) -> Non
     )
 
 
-@pytest.mark.attacks
+@pytest.mark.attacks(9)
 async def test_a_stranger_who_does_not_navigate_is_refused(door: Door) -> None:
     fetch = [("Sec-Fetch-Mode", "cors"), ("Accept", "text/html")]
     frame = [("Sec-Fetch-Mode", "navigate"), ("Sec-Fetch-Dest", "iframe")]
@@ -93,7 +95,7 @@ async def test_a_stranger_who_does_not_navigate_is_refused(door: Door) -> None:
     assert (await door.ask(door.told(method="POST") + door.navigates)).status == 401
 
 
-@pytest.mark.attacks
+@pytest.mark.attacks(10)
 async def test_doubled_and_damaged_cookies_are_refused(door: Door) -> None:
     for sent in (
         [("Cookie", f"{cookies.WORKSPACE}={door.cookie}; {cookies.WORKSPACE}={door.cookie}")],
@@ -105,7 +107,7 @@ async def test_doubled_and_damaged_cookies_are_refused(door: Door) -> None:
         assert (await door.ask(door.told() + sent + door.navigates)).status == 400
 
 
-@pytest.mark.attacks
+@pytest.mark.attacks(9)
 async def test_somebody_else_and_the_disabled_are_refused(door: Door) -> None:
     ben = await door.box.member("ben")
     his = await door.box.workspace(ben)
@@ -119,14 +121,14 @@ async def test_somebody_else_and_the_disabled_are_refused(door: Door) -> None:
     assert (await door.ask(door.told() + door.signed_in)).status in (401, 403)
 
 
-@pytest.mark.attacks
+@pytest.mark.attacks(9)
 async def test_a_dashboard_cookie_opens_no_workspace(door: Door) -> None:
     token, _ = await door.box.signed_in(door.mia)
     for name in (cookies.WORKSPACE, cookies.SESSION):
         assert (await door.ask([*door.told(), ("Cookie", f"{name}={token}")])).status == 401
 
 
-@pytest.mark.attacks
+@pytest.mark.attacks(14)
 @pytest.mark.parametrize("origin", ["https://evil.example", "null", "dashboard", "missing", "doubled"])
 async def test_a_websocket_from_elsewhere_is_refused(door: Door, origin: str) -> None:
     headers = [*door.told(), *door.signed_in, ("Sec-WebSocket-Key", "x")]
@@ -135,7 +137,7 @@ async def test_a_websocket_from_elsewhere_is_refused(door: Door, origin: str) ->
     assert (await door.ask(headers)).status == 403
 
 
-@pytest.mark.attacks
+@pytest.mark.attacks(9)
 async def test_only_the_exact_host_of_this_runtime_counts(door: Door) -> None:
     ben = await door.box.workspace(await door.box.member("ben"))
     for host in (
@@ -172,7 +174,7 @@ async def test_opening_the_page_of_a_stopped_sleeper_begins_its_boot(door: Door)
     assert len(door.box.roused) == 1
 
 
-@pytest.mark.attacks
+@pytest.mark.attacks(9)
 async def test_nobody_else_wakes_a_sleeping_runtime(door: Door) -> None:
     ben = await door.box.member("ben")
     theirs, _ = await door.box.inside(ben, await door.box.workspace(ben))
@@ -193,7 +195,7 @@ async def test_nobody_passes_before_openclaw_is_ready(door: Door, phase: Phase) 
     assert program.status == 503 and program.headers["Retry-After"]
 
 
-@pytest.mark.attacks
+@pytest.mark.attacks(9)
 @pytest.mark.parametrize(
     "uri", ["/api/v1/admin/rpc", "/API/v1/admin/rpc?x", "//api//v1/x/../admin/rpc", "/%61pi/v1/admin%2Frpc",
             "/%2561pi/v1/admin/rpc", "/api/v1/admin;a/rpc", "/.clawloops/cb",
@@ -219,7 +221,7 @@ async def test_a_known_workspace_is_admitted_without_a_query(door: Door) -> None
     assert (await door.ask(door.told() + door.signed_in)).status == 200
 
 
-@pytest.mark.attacks
+@pytest.mark.attacks(9)
 async def test_fuzzed_requests_pass_only_where_the_oracle_says_so(door: Door) -> None:
     """The oracle never parses: it knows how each request was put together, and passes only all-good ones."""
     dice = random.Random(20)

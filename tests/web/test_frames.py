@@ -19,7 +19,7 @@ def test_what_an_idle_page_sends_is_no_activity() -> None:
     assert meaning(_request("sessions.observer.visibility", visible=False), text=True) is Meaning.NOTE
 
 
-@pytest.mark.attacks
+@pytest.mark.attacks(20)
 def test_a_note_too_large_to_be_kept_over_a_pause_is_taken_for_a_person() -> None:
     assert meaning(_request("sessions.observer.visibility", pad="x" * 5000), text=True) is Meaning.PERSON
 
@@ -31,7 +31,7 @@ def test_what_a_person_does_is_activity() -> None:
     assert is_activity(b"no request at all", text=True)
 
 
-@pytest.mark.attacks
+@pytest.mark.attacks(20)
 def test_only_the_head_is_read_and_a_message_cannot_pass_for_a_poll() -> None:
     huge = _request("chat.send", message="x" * 20_000_000)
     assert is_activity(huge, text=True)

@@ -62,7 +62,7 @@ async def test_without_a_dashboard_session_the_way_leads_over_sign_in(box: Box, 
     assert reply.headers["Location"] == f"/sign-in?next={quote(path, safe='/')}"
 
 
-@pytest.mark.attacks
+@pytest.mark.attacks(12)
 async def test_a_code_is_good_once(box: Box, visit: Visit) -> None:
     _, _, host, token = visit
     state, query = await code_for(box, host, token)
@@ -70,7 +70,7 @@ async def test_a_code_is_good_once(box: Box, visit: Visit) -> None:
     assert (await redeem(box, host, query, state))[::2] == (410, "")
 
 
-@pytest.mark.attacks
+@pytest.mark.attacks(12)
 async def test_a_code_for_another_browser_is_refused_and_spent(box: Box, visit: Visit) -> None:
     _, _, host, token = visit
     state, query = await code_for(box, host, token)
@@ -80,35 +80,35 @@ async def test_a_code_for_another_browser_is_refused_and_spent(box: Box, visit: 
     assert (await redeem(box, host, query, None))[::2] == (403, "")
 
 
-@pytest.mark.attacks
+@pytest.mark.attacks(12)
 async def test_a_code_is_refused_on_another_host(box: Box, visit: Visit) -> None:
     other = await box.workspace(await box.member("ben"))
     state, query = await code_for(box, visit[2], visit[3])
     assert (await redeem(box, box.site.workspace_host(other.slug), query, state))[::2] == (403, "")
 
 
-@pytest.mark.attacks
+@pytest.mark.attacks(12)
 async def test_an_expired_code_is_refused(box: Box, visit: Visit, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(handover, "CODE_VALID_MS", -1)
     state, query = await code_for(box, visit[2], visit[3])
     assert (await redeem(box, visit[2], query, state))[::2] == (410, "")
 
 
-@pytest.mark.attacks
+@pytest.mark.attacks(12)
 async def test_signing_out_in_between_ends_it(box: Box, visit: Visit) -> None:
     state, query = await code_for(box, visit[2], visit[3])
     await box.send("/sign-out", visit[3])
     assert (await redeem(box, visit[2], query, state))[::2] == (401, "")
 
 
-@pytest.mark.attacks
+@pytest.mark.attacks(12)
 async def test_nobody_gets_a_code_for_somebody_elses_workspace(box: Box, visit: Visit) -> None:
     ben, _ = await box.signed_in(await box.member("ben"))
     _, path = await begin(box, visit[2])
     assert (await box.page(path, ben)).status == 403
 
 
-@pytest.mark.attacks
+@pytest.mark.attacks(12)
 @pytest.mark.parametrize(
     "path",
     [
@@ -161,7 +161,7 @@ async def test_a_program_at_a_sleeping_workspace_is_told_to_wait(box: Box, visit
     assert page.status == 503 and page.headers["Refresh"] == "1" and "Almost there" in await page.text()
 
 
-@pytest.mark.attacks
+@pytest.mark.attacks(9)
 @pytest.mark.parametrize(
     "path", ["/api/v1/admin/rpc", "/api/v1/%61dmin/rpc", "//api/v1/./admin/rpc", "/.clawloops/nothing"]
 )
@@ -171,7 +171,7 @@ async def test_admin_calls_and_unknown_own_paths_are_not_there_for_browsers(box:
     assert reply.status == 404
 
 
-@pytest.mark.attacks
+@pytest.mark.attacks(10)
 async def test_the_dashboards_pages_are_not_on_a_workspaces_host(box: Box, visit: Visit) -> None:
     assert (await box.ask("GET", "/sign-in", host=visit[2])).status == 401
     cookie, _ = await box.inside(visit[0], visit[1])

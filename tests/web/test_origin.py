@@ -20,7 +20,7 @@ def test_the_table_holds_nothing_but_reads_and_posts() -> None:
     assert len(MUTATING) >= 13
 
 
-@pytest.mark.attacks
+@pytest.mark.attacks(11)
 @pytest.mark.parametrize("origin", FOREIGN)
 async def test_no_mutating_route_takes_a_form_from_elsewhere(box: Box, origin: str) -> None:
     owner = await box.member("olga", Role.OWNER)
@@ -37,7 +37,7 @@ async def test_no_mutating_route_takes_a_form_from_elsewhere(box: Box, origin: s
     assert box.sessions.is_live(session) and await box.runtimes.of_owner(owner.id) == runtime
 
 
-@pytest.mark.attacks
+@pytest.mark.attacks(11)
 @pytest.mark.parametrize(
     "changes",
     [
@@ -61,13 +61,13 @@ async def test_our_own_form_is_taken(box: Box) -> None:
     assert not box.sessions.is_live(session)
 
 
-@pytest.mark.attacks
+@pytest.mark.attacks(11)
 async def test_signing_in_needs_a_form_that_this_browser_was_given(box: Box) -> None:
     headers = {"Origin": box.site.origin}
     assert (await box.ask("POST", "/sign-in", headers=headers, data={"login": "a", "password": "b"})).status == 403
 
 
-@pytest.mark.attacks
+@pytest.mark.attacks(11)
 async def test_another_content_type_is_not_read(box: Box) -> None:
     token, _ = await box.signed_in(await box.member("mia"))
     headers = {"Origin": box.site.origin, "Cookie": f"{cookies.SESSION}={token}", "Content-Type": "text/plain"}

@@ -62,13 +62,13 @@ async def test_close_codes_pass(line: Line, side: str) -> None:
         await socket.close()
 
 
-@pytest.mark.attacks
+@pytest.mark.attacks(15)
 @pytest.mark.parametrize("spelling", ["websocket", "WebSocket", "WEBSOCKET"])
 async def test_websocket_in_any_case_is_relayed(line: Line, spelling: str) -> None:
     assert b" 101 " in await line.raw(spelling)
 
 
-@pytest.mark.attacks
+@pytest.mark.attacks(15)
 @pytest.mark.parametrize(
     "upgrades",
     [
@@ -88,7 +88,7 @@ async def test_any_other_upgrade_never_reaches_a_runtime(line: Line, upgrades: l
     assert line.openclaw.asked == []
 
 
-@pytest.mark.attacks
+@pytest.mark.attacks(14)
 async def test_the_handshake_matrix(line: Line) -> None:
     other = await line.box.workspace(await line.box.member("ben"), address=ADDRESS)
     elsewhere = line.box.site.workspace_host(other.slug)
@@ -115,7 +115,7 @@ async def test_the_handshake_matrix(line: Line) -> None:
     assert line.openclaw.asked == []
 
 
-@pytest.mark.attacks
+@pytest.mark.attacks(15)
 @pytest.mark.parametrize("end", ["sign-out", "revoke", "disable", "stop", "expire"])
 async def test_a_live_socket_is_cut_when_its_right_ends(line: Line, end: str, monkeypatch: pytest.MonkeyPatch) -> None:
     socket = await line.connect()
@@ -141,7 +141,7 @@ async def test_a_live_socket_is_cut_when_its_right_ends(line: Line, end: str, mo
     await socket.close()
 
 
-@pytest.mark.attacks
+@pytest.mark.attacks(15, 20)
 async def test_a_socket_that_does_not_read_is_cut_as_well(line: Line) -> None:
     reader, writer = await asyncio.open_connection("127.0.0.1", line.box.site.port, limit=1024)
     lines = [f"{name}: {value}" for name, value in line.headers().items()]
@@ -172,7 +172,7 @@ async def test_draining_and_a_silent_engine_do_not_cut(line: Line) -> None:
             assert (await asyncio.wait_for(socket.receive(), 2)).data == "heard still"
 
 
-@pytest.mark.attacks
+@pytest.mark.attacks(18)
 async def test_a_runtimes_redirect_is_not_followed(line: Line) -> None:
     assert await line.refused("/redirect") == 503
     assert [request.path for request in line.openclaw.asked] == ["/redirect"]

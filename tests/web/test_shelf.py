@@ -121,7 +121,7 @@ async def test_what_is_no_export_is_refused_on_the_page_and_leaves_nothing_behin
     assert not list((tmp_path / "parcels").glob("*"))
 
 
-@pytest.mark.attacks
+@pytest.mark.attacks(11, 20)
 async def test_an_upload_without_our_token_first_is_not_read(box: Box, tmp_path: Path) -> None:
     _, _, token = await _mine(box)
     csrf = ("csrf", cookies.csrf_of(token).encode(), None)
@@ -144,7 +144,7 @@ async def test_a_form_that_cannot_be_read_is_refused(box: Box, kind: str) -> Non
     assert await _upload(box, token, [csrf], **{"Content-Type": kind}) == 400
 
 
-@pytest.mark.attacks
+@pytest.mark.attacks(11)
 async def test_a_form_with_a_file_is_taken_at_one_address_only(box: Box) -> None:
     _, _, token = await _mine(box)
     form = aiohttp.FormData()

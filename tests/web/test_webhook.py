@@ -69,7 +69,7 @@ async def test_a_webhook_reaches_openclaw_with_what_the_service_said(hooked: Hoo
     assert asked.headers["Host"] == hooked.host
 
 
-@pytest.mark.attacks
+@pytest.mark.attacks(8, 19)
 async def test_openclaw_learns_neither_the_token_nor_a_cookie_nor_an_identity(hooked: Hooked) -> None:
     cookie, _ = await hooked.box.inside(hooked.mia, hooked.runtime)
     spoofed = {
@@ -102,7 +102,7 @@ async def test_a_webhook_wakes_a_sleeper_and_waits_for_it(hooked: Hooked, phase:
     assert len(hooked.asked) == 1
 
 
-@pytest.mark.attacks
+@pytest.mark.attacks(9)
 async def test_nobody_without_the_token_wakes_or_reaches_anything(hooked: Hooked) -> None:
     other = await hooked.box.workspace(await hooked.box.member("ben"), Phase.PAUSED, address=ADDRESS)
     hooked.box.show(hooked.runtime, Phase.PAUSED, address=ADDRESS)
@@ -123,7 +123,7 @@ async def test_nobody_without_the_token_wakes_or_reaches_anything(hooked: Hooked
     assert hooked.box.activity.what(hooked.runtime.id) == hooked.box.activity.what("nobody")
 
 
-@pytest.mark.attacks
+@pytest.mark.attacks(20)
 async def test_wrong_tokens_are_slowed_down_and_shut_nobody_out_who_has_the_right_one(hooked: Hooked) -> None:
     codes = [(await hooked.post(Authorization="Bearer x")).status for _ in range(10)]
     assert codes[0] == 401 and codes[-1] == 429
@@ -147,7 +147,7 @@ async def test_a_service_that_hangs_up_while_the_workspace_boots_has_its_event_d
     assert (await hooked.post()).status == 200, "the places are free again"
 
 
-@pytest.mark.attacks
+@pytest.mark.attacks(20)
 async def test_guessing_costs_no_query(hooked: Hooked, monkeypatch: pytest.MonkeyPatch) -> None:
     async def counted(db: Database, runtime_id: str) -> Runtime | None:
         asked.append(runtime_id)
@@ -223,7 +223,7 @@ async def test_what_is_too_large_too_many_or_too_slow_is_told(hooked: Hooked, mo
     assert (await hooked.post()).status == 200, "a place that was given back is free again"
 
 
-@pytest.mark.attacks
+@pytest.mark.attacks(18)
 async def test_a_runtimes_redirect_is_not_followed(hooked: Hooked) -> None:
     assert (await hooked.post("/hooks/redirect")).status in (307, 502)
     assert [asked.path for asked, _ in hooked.asked] == ["/hooks/redirect"]

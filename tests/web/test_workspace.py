@@ -253,7 +253,7 @@ async def test_an_image_that_is_none_is_told_on_the_page(box: Box) -> None:
     assert (await _row(box, runtime)).pin == ""
 
 
-@pytest.mark.attacks
+@pytest.mark.attacks(12)
 async def test_a_form_does_not_lead_to_another_site(box: Box) -> None:
     _, _, token = await _mine(box)
     for elsewhere in ("https://evil.example/", "//evil.example/", "/\\evil.example"):
