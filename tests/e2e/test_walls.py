@@ -16,6 +16,9 @@ import pytest
 
 from tests.e2e.appliance import docker
 from tests.e2e.story import BOOT_LIMIT_S, Story
+from tests.standin.fixtures import bridges_alone
+
+__all__ = ["bridges_alone"]
 
 pytestmark = [
     pytest.mark.e2e,
@@ -131,7 +134,7 @@ def test_no_route_of_its_own_making_leads_a_runtime_out(awake: Story) -> None:
 
 
 @pytest.mark.attacks(3)
-def test_a_runtime_that_found_a_way_to_the_front_is_refused_there(awake: Story) -> None:
+def test_a_runtime_that_found_a_way_to_the_front_is_refused_there(awake: Story, bridges_alone: None) -> None:
     story, pid = awake, _pid(awake.runtime)
     edge = story.appliance.service("edge")
     front = story.appliance.settings["CLAWLOOPS_EDGE_ADDRESS"]

@@ -11,7 +11,10 @@ import pytest
 
 from clawloops.model.runtime import Phase
 from clawloops.runtimes import names
+from tests.standin.fixtures import bridges_alone
 from tests.standin.place import Place
+
+__all__ = ["bridges_alone"]
 
 pytestmark = pytest.mark.docker
 
@@ -69,7 +72,9 @@ async def test_a_runtime_reaches_the_edge_and_neither_the_host_nor_another_runti
 
 
 @pytest.mark.attacks(2)
-async def test_an_edge_that_forwards_nothing_keeps_a_runtime_with_every_right_from_another(place: Place) -> None:
+async def test_an_edge_that_forwards_nothing_keeps_a_runtime_with_every_right_from_another(
+    place: Place, bridges_alone: None
+) -> None:
     runtime, other = await place.member(), await place.member()
     await place.orchestrate()
     for each in (runtime, other):
