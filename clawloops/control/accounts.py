@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import secrets
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 
 from clawloops.clock import now_ms
 from clawloops.control.audit import Audit
@@ -87,7 +88,7 @@ class Accounts:
         """Take a committed user into memory: called after the transaction that made it has ended."""
         self._users[user.id] = user
 
-    async def sign_in(self, login: str, password: str, address: str) -> tuple[User, str]:
+    async def sign_in(self, login: str, password: str, address: str, *, browser: str = "") -> tuple[User, str]:
         """Check a password and begin a dashboard session. Raises TooManyAttempts and NotSignedIn, which say no more."""
         login = login.strip().lower()[:64]
         self._throttle.check(login, address)
@@ -98,16 +99,49 @@ class Accounts:
             await self._audit.record(user.id if user else None, "sign-in refused", login[:32], address)
             raise NotSignedIn("That login and password do not fit. Try again, or ask your admin for a new invitation.")
         self._throttle.succeeded(login)
-        return user, await self.begin_session(user)
+        return user, await self.begin_session(user, address=address, browser=browser)
 
-    async def begin_session(self, user: User) -> str:
-        token, _ = await self._sessions.issue(user.id, SessionKind.DASHBOARD)
+    async def begin_session(self, user: User, *, address: str = "", browser: str = "") -> str:
+        """The token of a new dashboard session. `browser`, `address`: what its owner will recognise it by."""
+        token, _ = await self._sessions.issue(user.id, SessionKind.DASHBOARD, browser=browser, address=address)
         await self._audit.record(user.id, "signed in", user.login)
         return token
 
     async def sign_out(self, session: Session) -> None:
         await self._sessions.revoke(session)
         await self._audit.record(session.user_id, "signed out", session.user_id)
+
+    def sessions_of(self, user: User) -> list[Session]:
+        """Where a member is signed in now, latest use first."""
+        return self._sessions.of(user.id)
+
+    async def end_session(self, session_id: str, *, by: User) -> None:
+        """End one of one's own sessions, with the workspace pages it has opened. Raises NotFound."""
+        session = next((each for each in self._sessions.of(by.id) if each.id == session_id), None)
+        if session is None:
+            raise NotFound("That browser is signed out already.")
+        await self._sessions.revoke(session)
+        await self._audit.record(by.id, "session ended", by.login, session.browser)
+
+    async def end_other_sessions(self, keep: Session, *, by: User) -> None:
+        """End all of one's own sessions but this one."""
+        for session in self._sessions.of(by.id):
+            if session.hash != keep.hash:
+                await self._sessions.revoke(session)
+        await self._audit.record(by.id, "other sessions ended", by.login)
+
+    async def change_password(self, current: str, password: str, *, by: User, keep: Session, address: str) -> None:
+        """Change one's own, and end every session but this one. Raises BadInput with the field, and TooManyAttempts."""
+        self._throttle.check(by.login, address)
+        if not await self._passwords.verify(current, by.password_hash):
+            self._throttle.failed(by.login, address)
+            await self._audit.record(by.id, "password change refused", by.login, address)
+            raise BadInput("That is not your password.", field="current")
+        known = await self._passwords.hash(password)
+        await users.set_password(self._db, by.id, known)
+        self._users[by.id] = replace(self.get(by.id), password_hash=known)
+        await self._audit.record(by.id, "password changed", by.login)
+        await self.end_other_sessions(keep, by=by)
 
     async def disable(self, user_id: str, *, by: User) -> None:
         """Shut a member out now: sessions, workspace sockets, keys and the model token end, the runtime is stopped."""

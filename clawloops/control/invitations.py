@@ -73,7 +73,9 @@ class Invitations:
             raise Gone(GONE_TEXT)
         return found
 
-    async def accept(self, token: str, *, login: str, name: str, password: str) -> tuple[User, str]:
+    async def accept(
+        self, token: str, *, login: str, name: str, password: str, address: str = "", browser: str = ""
+    ) -> tuple[User, str]:
         """Make the account, and a dashboard session for it. The link stays good when a field was wrong (BadInput)."""
         found = await self.peek(token)
         user = await self._accounts.draft(login=login, name=name, password=password, role=found.role)
@@ -83,7 +85,7 @@ class Invitations:
             await invitations.set_used_by(self._db, found.id, user.id)
         self._accounts.remember(user)
         await self._audit.record(user.id, "joined", user.login, f"as {found.role}")
-        return user, await self._accounts.begin_session(user)
+        return user, await self._accounts.begin_session(user, address=address, browser=browser)
 
     async def _add(self, role: Role, note: str, by: str | None, valid_ms: int) -> str:
         token, now = secrets.token_urlsafe(32), now_ms()

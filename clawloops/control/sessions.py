@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import secrets
+from dataclasses import replace
 
 from clawloops.bus import Bus
 from clawloops.clock import now_ms
@@ -37,7 +38,14 @@ class Sessions:
         self._seen = {each.hash: each.seen_at for each in self._live.values()}
 
     async def issue(
-        self, user_id: str, kind: SessionKind, *, runtime_id: str | None = None, parent: Session | None = None
+        self,
+        user_id: str,
+        kind: SessionKind,
+        *,
+        runtime_id: str | None = None,
+        parent: Session | None = None,
+        browser: str = "",
+        address: str = "",
     ) -> tuple[str, Session]:
         """A new session and its token. A workspace session never outlives the dashboard session it came from."""
         token, now = secrets.token_urlsafe(32), now_ms()
@@ -51,6 +59,8 @@ class Sessions:
             created_at=now,
             seen_at=now,
             expires_at=min(ends, parent.expires_at) if parent else ends,
+            browser=browser,
+            address=address,
         )
         await sessions.add(self._db, session)
         self._live[session.hash] = session
@@ -62,15 +72,23 @@ class Sessions:
         session = self._live.get(digest(token))
         if session is None or session.kind is not kind:
             return None
-        now = now_ms()
-        if now >= session.expires_at or now >= self._seen[session.hash] + IDLE_MS[kind]:
+        if not self._is_fresh(session):
             return None
-        self._seen[session.hash] = now
+        self._seen[session.hash] = now_ms()
         return session
 
     def is_live(self, session: Session) -> bool:
         """Whether a session found earlier still holds: not revoked, not past its end."""
         return session.hash in self._live and now_ms() < session.expires_at
+
+    def of(self, user_id: str) -> list[Session]:
+        """A member's live dashboard sessions, with their last use as it is known now; latest first."""
+        live = [
+            replace(each, seen_at=self._seen[each.hash])
+            for each in self._live.values()
+            if each.user_id == user_id and each.kind is SessionKind.DASHBOARD and self._is_fresh(each)
+        ]
+        return sorted(live, key=lambda each: each.seen_at, reverse=True)
 
     async def revoke(self, session: Session) -> None:
         """End a session and the workspace sessions that came from it, now and in the store."""
@@ -91,6 +109,10 @@ class Sessions:
             elif seen > session.seen_at:
                 await sessions.touch(self._db, key, seen)
         await sessions.delete_expired(self._db, now)
+
+    def _is_fresh(self, session: Session) -> bool:
+        now = now_ms()
+        return now < session.expires_at and now < self._seen[session.hash] + IDLE_MS[session.kind]
 
     def _drop(self, ended: list[Session]) -> None:
         for session in ended:

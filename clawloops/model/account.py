@@ -62,6 +62,13 @@ class Session:
     created_at: int
     seen_at: int
     expires_at: int
+    browser: str = ""  # what its owner recognises a dashboard session by, for example "Firefox on Linux"
+    address: str = ""  # where that signed in from
+
+    @property
+    def id(self) -> str:
+        """What names it on a page. Says nothing of its token."""
+        return self.hash.hex()[:16]
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,8 +13,9 @@ def _session(row: Row) -> Session:
 async def add(db: Database, session: Session) -> None:
     """Raises Conflict when its user, runtime or parent is no more."""
     await db.execute(
-        """INSERT INTO sessions (hash, kind, user_id, runtime_id, parent, created_at, seen_at, expires_at)
-        VALUES ($1, $2, $3, $4, $5, $6, $7, $8)""",
+        """INSERT INTO sessions (hash, kind, user_id, runtime_id, parent, created_at, seen_at, expires_at,
+        browser, address)
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)""",
         session.hash,
         session.kind.value,
         session.user_id,
@@ -23,13 +24,16 @@ async def add(db: Database, session: Session) -> None:
         session.created_at,
         session.seen_at,
         session.expires_at,
+        session.browser,
+        session.address,
     )
 
 
 async def all_live(db: Database, now: int) -> list[Session]:
     """Those not expired at `now` (Unix ms), nor their parent, of users who are not disabled; parents first."""
     rows = await db.fetch(
-        """SELECT s.hash, s.kind, s.user_id, s.runtime_id, s.parent, s.created_at, s.seen_at, s.expires_at
+        """SELECT s.hash, s.kind, s.user_id, s.runtime_id, s.parent, s.created_at, s.seen_at, s.expires_at,
+        s.browser, s.address
         FROM sessions s
         JOIN users u ON u.id = s.user_id
         LEFT JOIN sessions p ON p.hash = s.parent

@@ -31,6 +31,7 @@ from clawloops.errors import BadInput, Forbidden, NotSignedIn, TooManyAttempts
 from clawloops.orchestrator.activity import Activity
 from clawloops.orchestrator.board import Board
 from clawloops.web import (
+    account,
     box,
     budgets,
     context,
@@ -90,6 +91,10 @@ DASHBOARD = (
     Route("GET", "/sign-in", sign_in.show, For.ANYBODY),
     Route("POST", "/sign-in", sign_in.sign_in, For.ANYBODY, again=sign_in.show),
     Route("POST", "/sign-out", sign_in.sign_out, For.MEMBER),
+    Route("GET", "/account", account.show, For.MEMBER),
+    Route("POST", "/account/password", account.change_password, For.MEMBER, again=account.show),
+    Route("POST", "/account/sessions/end", account.end_others, For.MEMBER),
+    Route("POST", "/account/sessions/{id}/end", account.end, For.MEMBER),
     Route("GET", "/join/{token}", sign_in.show_join, For.ANYBODY),
     Route("POST", "/join/{token}", sign_in.join, For.ANYBODY, again=sign_in.show_join),
     Route("GET", "/", home.show, For.MEMBER),

@@ -6,6 +6,7 @@ from aiohttp import web
 
 from clawloops.web import cookies
 from clawloops.web.addresses import safe_path
+from clawloops.web.browsers import browser_of
 from clawloops.web.context import ACCOUNTS, INVITATIONS, SENT, SESSION, USER
 from clawloops.web.middleware import address_of
 from clawloops.web.pages import render
@@ -20,7 +21,9 @@ async def show(request: web.Request) -> web.Response:
 
 async def sign_in(request: web.Request) -> web.Response:
     sent = request[SENT]
-    _, token = await request.app[ACCOUNTS].sign_in(sent.get("login", ""), sent.get("password", ""), address_of(request))
+    _, token = await request.app[ACCOUNTS].sign_in(
+        sent.get("login", ""), sent.get("password", ""), address_of(request), browser=browser_of(request)
+    )
     return await _enter(request, token, _next(request))
 
 
@@ -41,6 +44,8 @@ async def join(request: web.Request) -> web.Response:
         login=sent.get("login", ""),
         name=sent.get("name", ""),
         password=sent.get("password", ""),
+        address=address_of(request),
+        browser=browser_of(request),
     )
     return await _enter(request, token, "/")
 

@@ -137,9 +137,9 @@ def test_no_route_of_its_own_making_leads_a_runtime_out(awake: Story) -> None:
 def test_a_runtime_that_found_a_way_to_the_front_is_refused_there(awake: Story, bridges_alone: None) -> None:
     story, pid = awake, _pid(awake.runtime)
     edge = story.appliance.service("edge")
-    front = story.appliance.settings["CLAWLOOPS_EDGE_ADDRESS"]
+    front, dashboard = story.appliance.settings["CLAWLOOPS_EDGE_ADDRESS"], story.appliance.origin.split("/")[2]
     with _route(pid, _address(edge, f"-u-{story.runtime_id}")):
-        for name in (story.appliance.base, story.workspace.split("//")[1].split("/")[0].split(":")[0], "x"):
+        for name in (dashboard, story.workspace.split("/")[2], "x"):
             status = json.loads(_in(pid, sys.executable, "-c", FETCH, stdin=[front, 8080, name]))
             assert status == 403, name
     assert json.loads(_in(_pid(edge), sys.executable, "-c", FETCH, stdin=[front, 8080, story.appliance.base])) in (

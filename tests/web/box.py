@@ -64,7 +64,7 @@ NAVIGATE = {"Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "document", "Accept"
 
 def free_port() -> int:
     with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
+        probe.bind(("", 0))  # free on every address: some listen on 127.0.0.2, too
         return int(probe.getsockname()[1])
 
 
