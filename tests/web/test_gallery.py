@@ -9,7 +9,7 @@ import pytest
 from playwright.async_api import Browser
 
 from clawloops.clock import now_ms
-from clawloops.model.account import Role
+from clawloops.model.account import Role, SessionKind
 from clawloops.model.rollout import Rollout, RolloutState
 from clawloops.model.runtime import Phase, Sleep, View, Want
 from clawloops.model.usage import Call, Tokens
@@ -80,6 +80,10 @@ async def test_every_page_is_drawn_in_light_and_dark_on_desktop_and_phone(
     await draw("06-keys-none", "/keys")
     await scenes.with_keys(box, olga)
     await draw("06-keys", "/keys", prepare=scenes.opened("details"))
+    await box.sessions.revoke_user(olga.id)
+    for named, address in (("Firefox on Linux", "192.0.2.7"), ("Safari on iPhone", "2001:db8::17")):
+        await box.sessions.issue(olga.id, SessionKind.DASHBOARD, browser=named, address=address)
+    await draw("06-account", "/account")
     runtime = await box.workspace(olga, Phase.NETWORK)
     await draw("07-home-starting", "/")
     steps = ((Phase.NETWORK, 412), (Phase.CONTAINER, 780))
