@@ -12,9 +12,10 @@ from tests.e2e.appliance import HTTP, HTTPS, INSTALL_LIMIT_S, Appliance, docker,
 from tests.e2e.story import Story
 
 ORDER = (
-    *("test_main_job", "test_secrets", "test_own_tools", "test_shop", "test_sleep", "test_upkeep", "test_faults"),
-    "test_removal",
+    *("test_main_job", "test_secrets", "test_own_tools", "test_shop", "test_guard", "test_walls"),
+    *("test_sleep", "test_upkeep", "test_faults", "test_removal"),
 )
+HERE = Path(__file__).resolve().parent
 FIGURES = pytest.StashKey[dict[str, dict[str, float]]]()
 
 
@@ -24,8 +25,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
     def place(item: pytest.Item) -> tuple[int, int, int]:
         name = item.path.stem
-        if "e2e" not in item.path.parts or name not in ORDER:
+        if item.path.parent != HERE or "story" not in getattr(item, "fixturenames", ()):
             return (0, 0, 0)
+        if name not in ORDER:
+            raise pytest.UsageError(f"tests/e2e/{name}.py has no place in ORDER of tests/e2e/conftest.py")
         mode = 1 if "https" in item.name else 0
         return (1, mode, ORDER.index(name))
 

@@ -55,7 +55,7 @@ def _ask(container: str, socket: str, method: str, path: str, body: object = Non
 
 @pytest.mark.attacks(5, 6)
 def test_nobody_but_the_guard_has_the_docker_socket_and_that_one_has_no_network(story: Story) -> None:
-    story.reach("opened")
+    story.reach("chatted through LiteLLM")
     rows = {part: json.loads(docker("inspect", story.appliance.service(part)))[0] for part in PARTS}
     holders = {
         part for part, row in rows.items() if any(mount["Source"].endswith("docker.sock") for mount in row["Mounts"])
@@ -75,7 +75,7 @@ def test_nobody_but_the_guard_has_the_docker_socket_and_that_one_has_no_network(
 
 @pytest.mark.attacks(5)
 def test_a_control_plane_that_was_taken_over_gets_no_other_container_and_reads_no_other(story: Story) -> None:
-    story.reach("opened")
+    story.reach("chatted through LiteLLM")
     control, socket = story.appliance.service("clawloops"), "/run/guard/engine/docker.sock"
     evil = {"Image": story.appliance.settings["CLAWLOOPS_IMAGE_CLAWLOOPS"], "HostConfig": {"Binds": ["/:/host"]}}
     status, told = _ask(control, socket, "POST", "/v1.41/containers/create?name=evil", evil)

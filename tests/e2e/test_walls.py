@@ -91,7 +91,7 @@ def _route(pid: int, via: str) -> Iterator[None]:
 
 @pytest.fixture
 def awake(story: Story) -> Story:
-    story.reach("opened")
+    story.reach("chatted through LiteLLM")
     story.member.start_and_wait(BOOT_LIMIT_S)
     return story
 
