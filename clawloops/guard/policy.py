@@ -23,6 +23,7 @@ Json = Mapping[str, Any]
 
 _OLDEST = (1, 41)  # of the Engine's API. One before 1.24 took a HostConfig with "start", past all that is checked here
 _PLAIN = re.compile(r"[a-z0-9]{1,40}")  # an id
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")  # a container's, or its id
 _SLUG = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 _FIXED = {"v": ("false", "0"), "link": ("false", "0"), "signal": ("sigterm", "sigkill"), "type": ("volume",)}
 """Parameters that may have only one of these values, whatever the case."""
@@ -103,6 +104,8 @@ class Policy:
         """
         with _reading("an endpoint"):
             who = str(body["Container"])
+            if not _NAME.fullmatch(who):
+                raise Refused("that is no container's name")
             address = names.addresses(self._subnet(network["IPAM"]["Config"][0]["Subnet"]))
             mine = address.edge if who == self.install.edge else address.runtime
             made = {"IPAMConfig": {"IPv4Address": mine}}

@@ -163,6 +163,10 @@ def test_other_limits_than_memory_are_not_changed(body: Body) -> None:
         {"Container": "r", "EndpointConfig": {"IPAMConfig": {"IPv4Address": "10.201.0.10"}}},
         {"Container": "r", "EndpointConfig": {"IPAMConfig": {"IPv4Address": "10.201.0.11"}, "Aliases": ["x"]}},
         {"Container": "r"},
+        *(
+            {"Container": name, "EndpointConfig": {"IPAMConfig": {"IPv4Address": "10.201.0.11"}}}
+            for name in ("x/json?", "../images/x", "a b", "", "x%2f", ".", "é")
+        ),
     ],
 )
 def test_whoever_is_put_on_a_network_gets_its_own_address(body: Body) -> None:
