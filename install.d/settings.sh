@@ -117,14 +117,29 @@ tls 0 0755
 traefik 0 0755
 traefik/dynamic 0 0755
 runtimes 0 0711
-backups 0 0700
+control 0 0700
 log 0 0750
 ollama 10003 0750
 postgres 999 0700
 FOLDERS
+  move_control_data
   need_secret "$DATA/keys/master.key" 0 ''
   need_secret "$DATA/secrets/litellm.key" 10002 sk-
   need_secret "$DATA/secrets/postgres.password" 999 ''
+}
+
+# Before there was a folder of its own, what the control plane writes lay beside what the other parts are given.
+move_control_data() {
+  local each
+  for each in clawloops.db clawloops.db-wal clawloops.db-shm journal backups imports parcels; do
+    if [[ ! -e $DATA/$each ]]; then continue; fi
+    if [[ -n $INSTALL_ID ]]; then
+      docker ps -q --filter "label=clawloops.install=$INSTALL_ID" --filter label=com.docker.compose.service=clawloops |
+        xargs -r docker stop -t 20 >/dev/null
+    fi
+    mv -n "$DATA/$each" "$DATA/control/"
+  done
+  rm -f "$DATA/leader.lock" "$DATA/nudge"
 }
 
 write_settings() {

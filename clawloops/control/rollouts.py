@@ -16,7 +16,7 @@ from clawloops.runtimes.spec import Install
 from clawloops.store import jobs, rollouts, runtimes
 from clawloops.store.db import Database
 
-_IMAGE = re.compile(r"^[a-z0-9][a-z0-9._/:@-]{0,254}$")
+_IMAGE = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._/:@-]{0,254}$")
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 import os
@@ -21,7 +22,9 @@ from clawloops.runtimes.calls import Match, Target
 
 _log = logging.getLogger(__name__)
 
-_LARGEST = 1 << 20  # bytes of a body that is read; ours have a few thousand
+_LARGEST = 1 << 18  # bytes of a body that is read; ours have a few thousand
+_BODY_WITHIN_S = 20
+_AT_ONCE = 32  # calls at each door; the control plane makes 8, and a few that last
 _KNOWN = 4096  # containers and networks that are remembered by id: their labels never change
 
 _VERSION = re.compile(r"^/v1\.[0-9]{2}(?=/)")
@@ -60,6 +63,8 @@ class _Control:
             case Target.VOLUME:
                 if not self._policy.is_volume(asked.name):
                     raise Refused("it is no workspace volume of ours")
+                if request.method == "DELETE":
+                    return await self._remove_volume(asked, query)
             case Target.IMAGE:
                 if not self._policy.install.may_run(asked.name):  # for a runtime, it is as if it were not there
                     raise Answered(404, {"message": f"No such image that a runtime may be made of: {asked.name}"})
@@ -113,6 +118,8 @@ class _Control:
         told = await self._engine.read(f"{asked.prefix}/networks/{asked.name}")
         runtime_id = self._policy.runtime_of(told.get("Labels"))
         if not runtime_id:
+            if request.method == "GET" and self._policy.is_ours(told.get("Name", ""), told.get("Labels")):
+                return web.json_response(sight.network(told))  # somebody else's that is in the way has to be told of
             raise Refused("it is no member's network of ours")
         path = asked.path(told["Id"])
         match request.method, asked.bare.rpartition("/")[2]:
@@ -128,6 +135,12 @@ class _Control:
             case "DELETE", _:
                 return await self._engine.answer("DELETE", path)
         return web.json_response(told)
+
+    async def _remove_volume(self, asked: Match, query: Query) -> web.StreamResponse:
+        told = await self._engine.read(asked.path())
+        if not self._policy.runtime_of(told.get("Labels")) or told.get("Options"):
+            raise Refused("it has a name of ours, and is none of ours")
+        return await self._engine.answer("DELETE", asked.path(), query)
 
     async def _look(self, prefix: str, name: str) -> tuple[str, Target, str]:
         """The full id, the kind and the runtime of a container. A name is looked up each time, an id once."""
@@ -154,7 +167,11 @@ class _Control:
         """
         for name in ("config", "secret"):
             path = f"{self._policy.install.data}/runtimes/{runtime_id}/{name}"
-            if os.path.realpath(path) != path:
+            try:
+                leads_to = os.path.realpath(path, strict=True)
+            except OSError as error:
+                raise Refused(f"{path} cannot be looked at ({error.strerror})") from error
+            if leads_to != path:
                 raise Refused(f"{path} leads elsewhere")
 
 
@@ -189,16 +206,22 @@ class _Traefik:
 
 
 def _application(call: Callable[[web.Request], Awaitable[web.StreamResponse]]) -> web.Application:
+    busy = asyncio.Semaphore(_AT_ONCE)
+
     async def answer(request: web.Request) -> web.StreamResponse:
+        if busy.locked():
+            return web.json_response({"message": "the guard has too many calls under way"}, status=503)
         try:
-            return await call(request)
+            async with busy:
+                return await call(request)
         except Refused as refused:
-            _log.warning("%s %.200s: %s", request.method, request.raw_path, refused)
+            _log.warning("%s %.200r: %s", request.method, request.raw_path, refused)
             return web.json_response({"message": str(refused)}, status=403)
         except Answered as answered:
             return answered.reply
-        except (aiohttp.ClientError, OSError, ValueError) as error:  # 502 is never the Engine's own: it was not reached
-            _log.warning("%s %.200s: the Engine does not answer: %s", request.method, request.raw_path, error)
+        except (aiohttp.ClientError, OSError, ValueError, LookupError, TypeError) as error:
+            # 502 is never the Engine's own: it was not reached, or what it said could not be read.
+            _log.warning("%s %.200r: the Engine does not answer: %r", request.method, request.raw_path, error)
             return web.json_response({"message": f"no answer behind the guard: {error}"}, status=502)
 
     app = web.Application()
@@ -217,10 +240,14 @@ def _asked(request: web.Request) -> tuple[str, Query]:
 
 async def _json(request: web.Request) -> Any:
     data = bytearray()
-    async for chunk in request.content.iter_any():
-        data += chunk
-        if len(data) > _LARGEST:
-            raise Refused("the body is larger than any of ours")
+    try:
+        async with asyncio.timeout(_BODY_WITHIN_S):
+            async for chunk in request.content.iter_any():
+                data += chunk
+                if len(data) > _LARGEST:
+                    raise Refused("the body is larger than any of ours")
+    except TimeoutError as error:
+        raise Refused("the body does not come") from error
     try:
         return json.loads(data)
     except (ValueError, RecursionError) as error:

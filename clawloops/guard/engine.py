@@ -16,6 +16,7 @@ from yarl import URL
 Query = Sequence[tuple[str, str]]
 
 _PASSED = ("Content-Type", "Api-Version", "Ostype")  # of the Engine's headers
+_LARGEST = 64 << 20  # bytes of an answer that is no stream
 _LONGEST_EVENT = 1 << 20  # bytes: somebody else's container may have many labels
 
 
@@ -44,7 +45,7 @@ class Engine:
     async def read(self, path: str, query: Query = ()) -> Any:
         """What a GET tells. Raises Answered with whatever is no 200."""
         async with self._ask("GET", path, query) as answer:
-            told = json.loads(await answer.read())
+            told = json.loads(await _whole(answer))
             if answer.status != 200:
                 raise Answered(answer.status, told)
             return told
@@ -52,12 +53,12 @@ class Engine:
     async def answer(self, method: str, path: str, query: Query = (), body: Any = None) -> web.Response:
         """A call whose answer is short. `body`: what to write as JSON; None for none."""
         async with self._ask(method, path, query, body) as answer:
-            return web.Response(status=answer.status, body=await answer.read(), headers=_kept(answer))
+            return web.Response(status=answer.status, body=await _whole(answer), headers=_kept(answer))
 
     async def fill(self, path: str, query: Query, data: aiohttp.StreamReader) -> web.Response:
         """PUT of what is read from the caller. One that breaks off breaks off here: it never looks whole."""
         async with self._ask("PUT", path, query, data) as answer:
-            return web.Response(status=answer.status, body=await answer.read(), headers=_kept(answer))
+            return web.Response(status=answer.status, body=await _whole(answer), headers=_kept(answer))
 
     async def stream(
         self, request: web.Request, path: str, query: Query, *, line: Callable[[bytes], bytes] | None = None
@@ -88,6 +89,15 @@ class Engine:
             headers["Content-Type"], data = "application/json", json.dumps(body).encode()
         async with self._session.request(method, url, headers=headers, data=data, allow_redirects=False) as answer:
             yield answer
+
+
+async def _whole(answer: aiohttp.ClientResponse) -> bytes:
+    data = bytearray()
+    async for chunk in answer.content.iter_any():
+        data += chunk
+        if len(data) > _LARGEST:
+            raise ValueError("the Engine's answer is larger than any that we know")
+    return bytes(data)
 
 
 def _kept(answer: aiohttp.ClientResponse) -> dict[str, str]:

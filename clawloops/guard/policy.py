@@ -7,6 +7,7 @@ the functions that the control plane itself uses, and has to be equal to that. S
 from __future__ import annotations
 
 import ipaddress
+import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -27,13 +28,16 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")  # a container's, or its
 _SLUG = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 _FIXED = {"v": ("false", "0"), "link": ("false", "0"), "signal": ("sigterm", "sigkill"), "type": ("volume",)}
 """Parameters that may have only one of these values, whatever the case."""
+_FILTERS = frozenset({"label", "type", "event"})
 
 
 class Refused(EngineRefused):
     """The guard does not let it through. Its text tells what was wrong, and nothing of the host."""
 
     def __init__(self, why: str) -> None:
-        super().__init__(f"the guard refuses this: {why}", status=403)
+        # `why` may hold what the caller has written.
+        plain = "".join(each if each.isprintable() else "?" for each in why[:300])
+        super().__init__(f"the guard refuses this: {plain}", status=403)
 
 
 def admit(method: str, path: str, query: Sequence[tuple[str, str]]) -> calls.Match:
@@ -52,6 +56,8 @@ def admit(method: str, path: str, query: Sequence[tuple[str, str]]) -> calls.Mat
     for name, value in query:
         if name in _FIXED and value.lower() not in _FIXED[name]:
             raise Refused(f"{name}={value[:20]}")
+        if name == "filters" and not _keys(value) <= _FILTERS:
+            raise Refused(f"other filters than by {', '.join(sorted(_FILTERS))}")
     return found
 
 
@@ -206,6 +212,11 @@ class Policy:
         return Runtime(**{**blank, **different})
 
 
+def _keys(filters: str) -> frozenset[str]:
+    with _reading("filters"):
+        return frozenset(json.loads(filters).keys())
+
+
 def harmless(image: Json) -> None:
     """An image as the Engine tells of it. Raises Refused for one whose labels would route or pass for ours."""
     labels = (image.get("Config") or {}).get("Labels") or {}
@@ -218,7 +229,7 @@ def _reading(what: str) -> Iterator[None]:
     """Around what looks into a body of a stranger: whatever is not where it should be is a refusal."""
     try:
         yield
-    except (LookupError, TypeError, ValueError, AttributeError) as error:
+    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
         raise Refused(f"the body is not {what} of ours") from error
 
 

@@ -30,15 +30,34 @@ def volumes(told: Json, policy: Policy) -> Json:
     return {"Volumes": [each for each in told.get("Volumes") or () if _ours(policy, each.get("Name", ""), each)]}
 
 
+def network(row: Json) -> Json:
+    """`GET /networks/{id}` of one that only has a name like ours: enough to tell whose it is."""
+    return {name: row.get(name) for name in ("Id", "Name", "Labels", "Internal", "EnableIPv6", "Options", "IPAM")}
+
+
 def event(line: bytes, policy: Policy) -> bytes:
     """One event as it is passed on; b"" for one that concerns somebody else, or that cannot be read."""
     try:
         told = json.loads(line)
-        attributes = told["Actor"]["Attributes"] or {}
-        kept = told["Type"] in ("container", "network") and policy.is_ours(attributes.get("name", ""), attributes)
+        attributes = dict(told["Actor"]["Attributes"] or {})
+        if told["Type"] not in ("container", "network") or not policy.is_ours(attributes.get("name", ""), attributes):
+            return b""
+        # Of "exec_create: psql -c …" the command is nobody's business.
+        kept = {"Type": told["Type"], "Action": str(told["Action"]).partition(":")[0], "time": told.get("time")}
+        kept["Actor"] = {"ID": told["Actor"]["ID"], "Attributes": attributes}
     except (ValueError, LookupError, TypeError, AttributeError):
         return b""
-    return json.dumps(told).encode() + b"\n" if kept else b""
+    return json.dumps(kept).encode() + b"\n"
+
+
+def route_event(line: bytes, policy: Policy) -> bytes:
+    """As `event`, without the labels: Traefik looks at all containers again whatever it is told."""
+    kept = event(line, policy)
+    if not kept:
+        return b""
+    told = json.loads(kept)
+    told["Actor"]["Attributes"] = {"name": told["Actor"]["Attributes"].get("name", "")}
+    return json.dumps(told).encode() + b"\n" if told["Type"] == "container" else b""
 
 
 def routed(row: Json, policy: Policy) -> bool:
@@ -63,16 +82,6 @@ def route_inspected(row: Json) -> Json:
         "HostConfig": {"NetworkMode": (row.get("HostConfig") or {}).get("NetworkMode")},
         "NetworkSettings": {"Networks": (row.get("NetworkSettings") or {}).get("Networks"), "Ports": {}},
     }
-
-
-def route_event(line: bytes, policy: Policy) -> bytes:
-    """As `event`, without the labels: Traefik looks at all containers again whatever it is told."""
-    kept = event(line, policy)
-    if not kept:
-        return b""
-    told = json.loads(kept)
-    told["Actor"]["Attributes"] = {"name": told["Actor"]["Attributes"].get("name", "")}
-    return json.dumps(told).encode() + b"\n" if told["Type"] == "container" else b""
 
 
 def _route_labels(labels: Json | None) -> Json:

@@ -117,7 +117,7 @@ TABLE = (
     Call("GET", rf"/images/{_IMAGE}/json", "is the runtime image there, and are its labels harmless", Target.IMAGE),
 )
 
-_VERSION = re.compile(r"^/v(\d+)\.(\d+)(?=/)")
+_VERSION = re.compile(r"^/v([0-9]{1,3})\.([0-9]{1,3})(?=/)")
 _RULES = tuple((call.method, re.compile(call.path), call) for call in TABLE)
 
 

@@ -23,7 +23,7 @@ SECRET_DIR = "/run/clawloops"  # noqa: S105
 HOME = "/home/node"
 AUTH_ADDRESS = "http://127.0.0.1:8082/forward-auth"
 
-_IMAGE = re.compile(r"[a-z0-9][a-z0-9._/:@-]{0,254}")
+_IMAGE = re.compile(r"(?!sha256:)[A-Za-z0-9][A-Za-z0-9._/:@-]{0,254}")  # by name: an id may be any image's
 
 _ENV = {
     "HOME": HOME,

@@ -203,7 +203,7 @@ class Appliance:
             )
             printed = docker("exec", "-i", self.service("postgres"), "sh", "-c", psql, stdin=sql.encode())
             return list(csv.DictReader(io.StringIO(printed)))
-        with sqlite3.connect(self.data / "clawloops.db", timeout=20) as db:
+        with sqlite3.connect(self.data / "control" / "clawloops.db", timeout=20) as db:
             db.row_factory = sqlite3.Row
             return [dict(row) for row in db.execute(sql, values).fetchall()]
 

@@ -93,6 +93,23 @@ def test_a_control_plane_that_was_taken_over_gets_no_other_container_and_reads_n
     assert "evil" not in docker("ps", "-a", "--format", "{{.Names}}").split()
 
 
+@pytest.mark.attacks(5)
+def test_a_control_plane_that_was_taken_over_puts_nothing_where_others_look(story: Story) -> None:
+    """The Engine follows a link that is put in place of what a container mounts, at that container's next start."""
+    story.reach("chatted through LiteLLM")
+    control, data = story.appliance.service("clawloops"), str(story.appliance.data)
+    held = set(docker("exec", control, "ls", "-A", data).split())
+    assert held >= {"keys", "runtimes", "secrets", "tls"} and not held & {".env", "traefik", "ollama", "postgres"}
+    for name in ("tls", "secrets", "runtimes", "keys"):
+        told = docker(
+            "exec", control, "sh", "-c", f"mv {data}/{name} {data}/aside 2>&1; ls -d {data}/{name}", check=False
+        )
+        assert "busy" in told and f"{data}/{name}" in told, told
+    for name in ("tls", "secrets"):
+        told = docker("exec", control, "sh", "-c", f"touch {data}/{name}/x 2>&1 || true")
+        assert "Read-only" in told, told
+
+
 def test_a_guard_that_is_killed_is_missed_by_nobody_who_works(story: Story) -> None:
     story.reach("chatted through LiteLLM")
     story.member.start_and_wait(BOOT_LIMIT_S)

@@ -49,7 +49,7 @@ def test_a_model_file_is_brought_loaded_offered_and_removed(story: Story) -> Non
     page.get_by_label("File").set_input_files(tiny_model.make(story.folder) / "tiny.gguf")
     page.get_by_role("button", name="Import").click()
     expect(_row(story, "brought:latest")).to_contain_text("It fits", timeout=60_000)
-    assert list((story.appliance.data / "imports").glob("*")) == []
+    assert list((story.appliance.data / "control" / "imports").glob("*")) == []
     more = _more(_row(story, "brought:latest"))
     more.get_by_label("Context").fill("4096")
     more.get_by_role("button", name="Save").click()

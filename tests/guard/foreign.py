@@ -92,6 +92,7 @@ FOREIGN: dict[str, Callable[[Body], object]] = {
     "an image by its id": lambda body: body.update(Image="sha256:" + "a" * 64),
     "a like-named image": lambda body: body.update(Image="clawloops/openclaw-evil:1"),
     "the same name elsewhere": lambda body: body.update(Image="evil.example/clawloops/openclaw:1"),
+    "an image by what looks like a name": lambda body: body.update(Image="sha256:" + "a" * 12),
     "our own image": lambda body: body.update(Image="clawloops/clawloops:1"),
     "a second network": lambda body: body["NetworkingConfig"]["EndpointsConfig"].update({"clawloops-0a0b0c0d_db": {}}),
     "an alias": lambda body: body["NetworkingConfig"]["EndpointsConfig"][NAME].update(Aliases=["litellm"]),

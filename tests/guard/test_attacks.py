@@ -131,8 +131,11 @@ async def test_networks_volumes_and_images_of_others_are_neither_seen_nor_touche
         body = {"Container": who, "EndpointConfig": {"IPAMConfig": {"IPv4Address": address.runtime}}}
         found = await ask(guarded.control, "POST", f"/v1.41/networks/{network}/connect", json=body)
         assert found.status in (403, 404), found
-    for theirs in ("bridge", "host", f"clawloops-{place.install_id}-front"):
-        await _refused(guarded, "GET", f"/v1.41/networks/{theirs}")
+    front = f"clawloops-{place.install_id}-front"  # ours, and no member's: to be seen, and left alone
+    assert "Containers" not in (await ask(guarded.control, "GET", f"/v1.41/networks/{front}")).told
+    for theirs in ("bridge", "host", front):
+        if theirs != front:
+            await _refused(guarded, "GET", f"/v1.41/networks/{theirs}")
         await _refused(guarded, "DELETE", f"/v1.41/networks/{theirs}")
         body = {"Container": place.name(opened), "EndpointConfig": {}}
         await _refused(guarded, "POST", f"/v1.41/networks/{theirs}/connect", json=body)
@@ -149,9 +152,24 @@ async def test_networks_volumes_and_images_of_others_are_neither_seen_nor_touche
     finally:
         volume.remove()
     listed = {each["Name"] for each in (await ask(guarded.control, "GET", "/v1.41/networks")).told}
-    assert listed == {network, f"clawloops-{place.install_id}-front"}
+    assert listed == {network, front}
     hidden = await ask(guarded.control, "GET", "/v1.41/images/debian:latest/json")
     assert (hidden.status, "No such image" in hidden.why) == (404, True)
+
+
+@pytest.mark.attacks(5)
+async def test_a_network_of_somebody_else_with_our_name_is_told_of_and_left_alone(
+    place: Place, guarded: Guarded
+) -> None:
+    row = await place.member()
+    name = names.network(place.install_id, row.id)
+    theirs = place.docker.networks.create(name)
+    try:
+        seen = await networks.seen(place.engine, place.install_id, row.id, subnet=row.subnet, edge=place.install.edge)
+        assert seen is not None and not seen.ours
+        await _refused(guarded, "DELETE", f"/v1.41/networks/{name}")
+    finally:
+        theirs.remove()
 
 
 @pytest.mark.attacks(5)
@@ -168,6 +186,7 @@ async def test_a_folder_that_leads_elsewhere_is_not_mounted(place: Place, guarde
     config.symlink_to("/etc")
     assert "leads elsewhere" in await _refused(guarded, "POST", f"/v1.41/containers/{made}/start")
     config.unlink()
+    assert "cannot be looked at" in await _refused(guarded, "POST", f"/v1.41/containers/{made}/start")
     config.with_name("aside").rename(config)
     assert (await ask(guarded.control, "POST", f"/v1.41/containers/{made}/start")).status == 204
 
@@ -242,6 +261,7 @@ async def test_events_tell_of_this_install_alone(place: Place, guarded: Guarded,
             first, second = json.loads(await control.readline()), json.loads(await traefik.readline())
     assert (first["Action"], first["Actor"]["ID"]) == ("pause", mine.id)
     assert first["Actor"]["Attributes"][names.RUNTIME] == opened.id
+    assert set(first) == {"Type", "Action", "Actor", "time"}
     assert (second["Action"], second["Actor"]["Attributes"]) == ("pause", {"name": mine.name})
     await asyncio.to_thread(mine.unpause)
 

@@ -143,6 +143,7 @@ def test_a_network_that_differs_from_ours_is_refused(different: Body) -> None:
     "body",
     [
         {"Memory": 64 << 20},
+        {"Memory": float("inf"), "MemorySwap": 1},
         {"Memory": 0, "MemorySwap": 1},
         {"Memory": 1 << 40, "MemorySwap": 1 << 41},
         {"Memory": 64 << 20, "MemorySwap": -1},
@@ -213,6 +214,9 @@ def test_whoever_is_put_on_a_network_gets_its_own_address(body: Body) -> None:
         ("POST", "/containers/create", [("name", "x"), ("platform", "y")]),
         ("GET", "/containers/abc/json", [("size", "1")]),
         ("GET", "/system/df", [("type", "image")]),
+        ("GET", "/containers/json", [("filters", '{"before": ["x"]}')]),
+        ("GET", "/containers/json", [("filters", "[]")]),
+        ("GET", "/v" + "4" * 5000 + ".1/version", []),
     ],
 )
 def test_calls_outside_the_table_and_other_parameters_are_refused(
@@ -247,7 +251,9 @@ def test_events_of_others_are_not_passed_on() -> None:
         return json.dumps({"Type": kind, "Action": "start", "Actor": {"ID": "1", "Attributes": attributes}}).encode()
 
     ours = event("container", **{names.INSTALL: "0a0b0c0d", "name": NAME, "traefik.enable": "true"})
-    assert json.loads(sight.event(ours, POLICY)) == json.loads(ours)
+    assert json.loads(sight.event(ours, POLICY)) == {**json.loads(ours), "time": None}
+    told = json.loads(ours.replace(b'"start"', b'"exec_start: psql -c secret"'))
+    assert json.loads(sight.event(json.dumps(told).encode(), POLICY))["Action"] == "exec_start"
     assert json.loads(sight.route_event(ours, POLICY))["Actor"]["Attributes"] == {"name": NAME}
     assert sight.event(event("network", name=NAME), POLICY)
     assert sight.route_event(event("network", name=NAME), POLICY) == b""
