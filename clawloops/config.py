@@ -72,7 +72,7 @@ class Settings:
             base=self.base,
             scheme=self.scheme,
             port=self.port,
-            repositories=frozenset(self.openclaw_repositories.replace(",", " ").split()),
+            repositories=tuple(self.openclaw_repositories.replace(",", " ").split()),
         )
 
 

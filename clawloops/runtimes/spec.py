@@ -55,7 +55,7 @@ class Install:
     base: str = "clawloops.localhost"
     scheme: str = "http"
     port: int = 80  # the one that browsers use
-    repositories: frozenset[str] = frozenset()  # further ones that a runtime's image may come from
+    repositories: tuple[str, ...] = ()  # further ones that a runtime's image may come from
 
     def image_of(self, runtime: Runtime) -> str:
         """The image that it runs: the one its state belongs to, until an upgrade has moved it."""
