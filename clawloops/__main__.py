@@ -16,7 +16,7 @@ from clawloops.config import Settings, load
 from clawloops.errors import ClawLoopsError
 from clawloops.log import configure
 
-BENCHMARKS = ("gateway", "lifecycle")
+BENCHMARKS = ("auth", "gateway", "lifecycle")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

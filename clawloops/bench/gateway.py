@@ -9,69 +9,44 @@ from __future__ import annotations
 import argparse
 import asyncio
 import os
-import re
 import sys
 import tempfile
 import time
 from collections.abc import Sequence
 from contextlib import closing
-from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
 import orjson
 
-from clawloops.bench import gate, report
-from clawloops.bench.peers import Cast, Peer, core_of, tool
+from clawloops.bench import gate, rounds
+from clawloops.bench.peers import Cast, Peer
 from clawloops.bench.report import Figure, spread
-from clawloops.errors import SetupError
+from clawloops.bench.wrk import Load, Wrk
 from clawloops.gateway.journal import Journal
 from clawloops.model.usage import Call
 
 _CONNECTIONS = 32
+_PATH = "/v1/chat/completions"
 _CHUNKS = 500
 _STREAMS = 32  # at once
 _BODY = orjson.dumps({"model": gate.MODEL, "messages": [{"role": "user", "content": "word " * 180}]}).decode()
 _ASKED = orjson.dumps({"model": gate.MODEL, "messages": [{"role": "user", "content": "Hello"}], "stream": True})
 
 
-@dataclass(frozen=True, slots=True)
-class Load:
-    """One round of wrk."""
-
-    rps: float
-    p50_ms: float
-    p99_ms: float
-    cpu_us: float  # of the system, for each request
-    answers: int
-
-
 def main(arguments: Sequence[str]) -> int:
     """0 when every gate holds, 1 when one does not. Raises SetupError when it cannot be measured."""
-    parser = argparse.ArgumentParser(prog="clawloops bench gateway", description=(__doc__ or "").split("\n\n")[0])
-    parser.add_argument("--json", action="store_true", help="a list for programs")
-    parser.add_argument("--rounds", type=int, default=5, help="of each system, in turns (default 5)")
-    parser.add_argument("--seconds", type=int, default=3, help="of one round (default 3)")
+    parser = rounds.parser("gateway", __doc__)
     parser.add_argument(
         "--litellm",
         default=os.environ.get("CLAWLOOPS_LITELLM_VENV", ".venv-litellm") + "/bin/litellm",
         metavar="PROGRAM",
         help="LiteLLM's program; without one it is left out, and so is what is compared with it",
     )
-    chosen = parser.parse_args(arguments)
-    if not 1 <= chosen.rounds <= 50 or not 1 <= chosen.seconds <= 60:
-        raise SetupError("give 1 to 50 rounds of 1 to 60 seconds")
-    try:
-        figures = asyncio.run(_measure(chosen))
-    except (KeyboardInterrupt, asyncio.CancelledError):
-        return 130
-    print(report.as_json(figures) if chosen.json else report.table(figures))
-    return 0 if report.holds(figures) else 1
+    return rounds.run(_measure, parser.parse_args(arguments))
 
 
 async def _measure(chosen: argparse.Namespace) -> list[Figure]:
-    if len(os.sched_getaffinity(0)) < 2:
-        raise SetupError("two cores are needed: one for what is measured, one for the load")
     with tempfile.TemporaryDirectory(prefix="clawloops-bench-") as name, closing(Cast(Path(name))) as cast:
         whole = await _whole_answers(cast, chosen, Path(name))
         return [*whole, *await _streams(cast, chosen)]
@@ -90,14 +65,18 @@ async def _whole_answers(cast: Cast, chosen: argparse.Namespace, folder: Path) -
         peers.append(litellm)
     else:
         _say(f"there is no {chosen.litellm}: LiteLLM is left out")
-    wrk = _Wrk(folder)
+    wrk = Wrk(folder)
     busy: dict[str, list[Load]] = {each.name: [] for each in peers}
     single: dict[str, list[Load]] = {each.name: [] for each in [upstream, *peers]}
+
+    async def load(peer: Peer, connections: int, seconds: int) -> Load:
+        return await wrk.run(peer, _PATH, _script(peer), connections=connections, seconds=seconds)
+
     for _ in range(chosen.rounds):
         for each in peers:
-            busy[each.name].append(await wrk.run(each, _CONNECTIONS, chosen.seconds))
+            busy[each.name].append(await load(each, _CONNECTIONS, chosen.seconds))
         for each in [upstream, *peers]:
-            single[each.name].append(await wrk.run(each, 1, max(1, chosen.seconds // 2)))
+            single[each.name].append(await load(each, 1, max(1, chosen.seconds // 2)))
     figures = _compared(busy, single)
     answered = sum(each.answers for each in busy["clawloops"] + single["clawloops"])
     figures.append(
@@ -221,32 +200,9 @@ async def _streams(cast: Cast, chosen: argparse.Namespace) -> list[Figure]:
     ]
 
 
-class _Wrk:
-    def __init__(self, folder: Path) -> None:
-        self._program = tool("wrk")
-        self._folder = folder
-
-    async def run(self, peer: Peer, connections: int, seconds: int) -> Load:
-        """Raises SetupError when a call was not answered with 200."""
-        script = self._folder / f"{peer.name}.lua"
-        token = f"sk-{gate.TOKEN}" if peer.name == "litellm" else gate.TOKEN
-        script.write_text(_SCRIPT % (_BODY, token))
-        before = peer.cpu_s()
-        process = await asyncio.create_subprocess_exec(
-            *(tool("taskset"), "-c", str(core_of(1)), self._program, "-t1", f"-c{connections}", f"-d{seconds}s"),
-            *("--timeout", "30s", "-s", str(script), f"{peer.url}/v1/chat/completions"),
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.STDOUT,
-        )
-        said = (await process.communicate())[0].decode()
-        found = re.search(r"clawloops (\d+) (\d+) (\d+) (\d+) (\d+)", said)
-        if found is None:
-            raise SetupError(f"wrk did not measure {peer.name}: {said[-500:]}")
-        answers, took_us, p50_us, p99_us, wrong = map(int, found.groups())
-        if wrong or not answers:
-            raise SetupError(f"{peer.name} did not answer {wrong} of {answers} calls with 200")
-        cpu_us = (peer.cpu_s() - before) * 1e6 / answers
-        return Load(answers * 1e6 / took_us, p50_us / 1000, p99_us / 1000, cpu_us, answers)
+def _script(peer: Peer) -> str:
+    token = f"sk-{gate.TOKEN}" if peer.name == "litellm" else gate.TOKEN
+    return _SCRIPT % (_BODY, token)
 
 
 _SCRIPT = """
@@ -254,11 +210,6 @@ wrk.method = "POST"
 wrk.body = '%s'
 wrk.headers["Content-Type"] = "application/json"
 wrk.headers["Authorization"] = "Bearer %s"
-done = function(summary, latency)
-  local e = summary.errors
-  print(string.format("clawloops %%d %%d %%d %%d %%d", summary.requests, summary.duration, latency:percentile(50),
-    latency:percentile(99), e.status + e.connect + e.read + e.write + e.timeout))
-end
 """
 
 

@@ -1,4 +1,4 @@
-"""The processes of `clawloops bench gateway`: nginx as upstream and as peer, LiteLLM as peer, the gateway itself."""
+"""The processes that a benchmark compares: nginx as upstream and as peer, LiteLLM as peer, and our own."""
 
 from __future__ import annotations
 
@@ -128,12 +128,12 @@ class Cast:
         """Answers every call at once with 1 KB of JSON."""
         port = free_port()
         text = _UPSTREAM.format(port=port, answer=_ANSWER)
-        return await self._start("upstream", self._nginx("upstream", text), core=1, port=port)
+        return await self.start("upstream", self.nginx_command("upstream", text), core=1, port=port)
 
     async def source(self, chunks: int, gap_ms: float) -> Peer:
         """Streams."""
         command = [sys.executable, "-m", "clawloops.bench.source", str(chunks), str(gap_ms)]
-        return await self._start("source", command, core=1)
+        return await self.start("source", command, core=1)
 
     async def nginx(self, upstream: Peer, *, buffering: bool = True) -> Peer:
         port = free_port()
@@ -144,13 +144,13 @@ class Cast:
             key=gate.KEY,
             buffering="on" if buffering else "off",
         )
-        return await self._start("nginx", self._nginx(f"peer-{port}", text), core=0, port=port)
+        return await self.start("nginx", self.nginx_command(f"peer-{port}", text), core=0, port=port)
 
     async def clawloops(self, upstream: Peer) -> Peer:
         data = self._folder / f"data-{upstream.port}"
         data.mkdir()
         command = [sys.executable, "-m", "clawloops.bench.gate", upstream.url, str(data)]
-        return await self._start("clawloops", command, core=0)
+        return await self.start("clawloops", command, core=0)
 
     async def litellm(self, program: str, upstream: Peer) -> Peer:
         port, config = free_port(), self._folder / "litellm.yaml"
@@ -162,17 +162,18 @@ class Cast:
             "PATH": os.environ["PATH"], "HOME": str(self._folder), "LITELLM_LOCAL_MODEL_COST_MAP": "True",
             "LITELLM_MODE": "PRODUCTION", "NO_DOCS": "True", "DISABLE_ADMIN_UI": "True",
         }  # fmt: skip
-        return await self._start("litellm", command, core=0, port=port, environment=environment, seconds=120)
+        return await self.start("litellm", command, core=0, port=port, environment=environment, seconds=120)
 
     def journal_of(self, upstream: Peer) -> Path:
         return self._folder / f"data-{upstream.port}" / gate.JOURNAL
 
-    def _nginx(self, name: str, text: str) -> list[str]:
+    def nginx_command(self, name: str, text: str) -> list[str]:
+        """To start an nginx with `text` as its http block's content."""
         config = self._folder / f"{name}.conf"
         config.write_text(_NGINX.format(folder=self._folder, name=name, http=text))
         return [tool("nginx"), "-c", str(config), "-p", str(self._folder)]
 
-    async def _start(
+    async def start(
         self,
         name: str,
         command: Sequence[str],

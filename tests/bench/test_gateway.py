@@ -1,32 +1,18 @@
-"""The benchmark of the gateway, with rounds so short that it says nothing of speed: all is measured, and judged."""
+"""The benchmark of the gateway: all is measured, and judged."""
 
 from __future__ import annotations
-
-import json
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 
 from clawloops.bench.report import Figure
-
-ROOT = Path(__file__).resolve().parents[2]
+from tests.bench.measured import measured, promised
 
 
 @pytest.mark.docker  # not for Docker's sake: nginx and wrk come with what `tests/run` installs beside it
 def test_every_promise_is_measured_beside_its_peers() -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "clawloops", "bench", "gateway", "--json", "--rounds", "1", "--seconds", "1"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.stdout, done.stderr
-    figures = {each["name"]: each for each in json.loads(done.stdout)}
+    figures = measured("gateway")
     # What is promised, so that no gate is raised and no line is lost without anybody's notice.
-    assert {name: (each["gate"], each["moonshot"]) for name, each in figures.items() if each["gate"] is not None} == {
+    assert promised(figures) == {
         "RPS / nginx's": (0.45, 0.70),
         "RPS / LiteLLM's": (150, 250),
         "added p50 / nginx's": (2.5, 1.3),
