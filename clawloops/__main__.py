@@ -1,4 +1,4 @@
-"""The command line: serve | guard | migrate | setup-link | doctor | runtime | model | audit | keys | bench."""
+"""The command line: serve | guard | migrate | setup-link | doctor | runtime | model | audit | keys | user | bench."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 import uvloop
 
-from clawloops import __version__, app, cli, cli_audit, cli_keys, cli_model, doctor, ground
+from clawloops import __version__, app, cli, cli_audit, cli_keys, cli_model, cli_user, doctor, ground
 from clawloops.config import Settings, load
 from clawloops.errors import ClawLoopsError
 from clawloops.log import configure
@@ -33,6 +33,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     cli_model.add_commands(commands)
     cli_audit.add_commands(commands)
     cli_keys.add_commands(commands)
+    cli_user.add_commands(commands)
     bench = commands.add_parser("bench", help="measure this box: bench lifecycle --help")
     bench.add_argument("name", choices=BENCHMARKS)
     bench.add_argument("arguments", nargs=argparse.REMAINDER)
@@ -67,6 +68,8 @@ def _run(chosen: argparse.Namespace, settings: Settings) -> int:
             return asyncio.run(cli_audit.run(settings, chosen))
         case "keys":
             asyncio.run(cli_keys.run(settings))
+        case "user":
+            asyncio.run(cli_user.run(settings, chosen))
         case "doctor":
             return asyncio.run(doctor.examine(settings))
     return 0

@@ -171,6 +171,7 @@ async def _build(settings: Settings, stack: AsyncExitStack, stopping: asyncio.Ev
         """The command line has changed something."""
         orchestrator.look()
         background.keep(side.models.changed())
+        background.keep(accounts.reload())
 
     for_members, for_runtimes = side.doors(
         settings,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
+import time
 from contextvars import ContextVar
 
 from aiohttp import ClientConnectionResetError, http_exceptions, web
@@ -36,8 +37,13 @@ class Redactor(logging.Filter):
         if record.exc_text:
             record.exc_text = self.scrub(record.exc_text)
         message = record.getMessage()
-        record.msg, record.args = self.scrub(message), None
+        record.msg, record.args = _one_line(self.scrub(message)), None
         return True
+
+
+def _one_line(text: str) -> str:
+    """What a caller has sent may stand in it, and must not look like a line of ours."""
+    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
 
 
 def is_ours(record: logging.LogRecord) -> bool:
@@ -57,7 +63,9 @@ def configure(level: str) -> None:
     """Send everything at `level` and above to standard error, one line each, redacted."""
     handler = logging.StreamHandler(sys.stderr)
     handler.addFilter(redactor)
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)-7s %(name)s [%(request_id)s] %(message)s"))
+    lines = logging.Formatter("%(asctime)sZ %(levelname)-7s %(name)s [%(request_id)s] %(message)s")
+    lines.converter = time.gmtime
+    handler.setFormatter(lines)
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
     logging.getLogger("docker").setLevel(logging.WARNING)
     logging.getLogger("urllib3").setLevel(logging.WARNING)

@@ -59,3 +59,26 @@ def test_every_link_to_a_file_leads_to_one(page: Path) -> None:
 def test_every_command_that_the_readme_names_is_there() -> None:
     for each in set(re.findall(r"(?:^|[\s`])\.?/?(install\.sh|tests/run|\.ci/run)\b", README.read_text())):
         assert (ROOT / each).stat().st_mode & 0o111, f"README names {each}, which cannot be executed"
+
+
+def test_every_test_that_the_checklist_names_is_there_and_its_totals_are_right() -> None:
+    text = (ROOT / "docs" / "asvs.md").read_text()
+    cited = set(re.findall(r"`(tests/[\w/]+\.py)::(test_\w+)`", text))
+    assert len(cited) > 50
+    missing = [
+        f"{file}::{name}"
+        for file, name in cited
+        if not re.search(rf"^(async )?def {name}\(", (ROOT / file).read_text(), re.MULTILINE)
+    ]
+    assert missing == []
+    rows = re.findall(r"^\| (V[\d.]+)(?: to (V[\d.]+))? [^|]*\| (tested|by design|gap|n/a) \|", text, re.MULTILINE)
+    claimed = re.search(r"(\d+) met and tested, (\d+) met by design .* (\d+) gaps\.", text)
+    assert claimed
+    states = ("tested", "by design", "gap")
+    found = [sum(_width(first, last) for first, last, state in rows if state == each) for each in states]
+    assert found == [int(each) for each in claimed.groups()]
+
+
+def _width(first: str, last: str) -> int:
+    """How many requirements a row stands for: all of a range are in one section where it is no `n/a`."""
+    return int(last.rpartition(".")[2]) - int(first.rpartition(".")[2]) + 1 if last else 1

@@ -60,3 +60,10 @@ async def test_a_malformed_request_fills_no_log_and_a_fault_of_ours_is_in_it(
         logging.getLogger().setLevel(logging.DEBUG)  # asked for, it is told
         await _sent(url, b"GET / HTTP/1.1\r\nX Y: z\r\n\r\n")
         assert "BadHttpMessage" in said.getvalue()
+
+
+def test_what_a_caller_has_sent_does_not_look_like_a_line_of_ours(said: io.StringIO) -> None:
+    sent = "/x\n2026-01-01 00:00:00 INFO    clawloops [-] all is well\u2028\x1b[2K"
+    logging.getLogger("clawloops").warning("GET %s", sent)
+    assert said.getvalue().count("\n") == 1
+    assert r"/x\n2026-01-01" in said.getvalue() and "\x1b" not in said.getvalue()

@@ -34,6 +34,14 @@ class Accounts:
     async def load(self) -> None:
         self._users = {user.id: user for user in await users.all(self._db)}
 
+    async def reload(self) -> None:
+        """Follow what another process has changed: sessions of whoever has another password now end."""
+        before = self._users
+        await self.load()
+        for user in self._users.values():
+            if user.id in before and before[user.id].password_hash != user.password_hash:
+                await self._sessions.revoke_user(user.id)
+
     @property
     def has_owner(self) -> bool:
         return any(user.role is Role.OWNER for user in self._users.values())
@@ -91,14 +99,15 @@ class Accounts:
     async def sign_in(self, login: str, password: str, address: str, *, browser: str = "") -> tuple[User, str]:
         """Check a password and begin a dashboard session. Raises TooManyAttempts and NotSignedIn, which say no more."""
         login = login.strip().lower()[:64]
-        self._throttle.check(login, address)
+        self._throttle.attempt(login, address)
         user = next((each for each in self._users.values() if each.login == login), None)
         right = await self._passwords.verify(password, user.password_hash if user else None)
         if user is None or not right or user.disabled_at is not None:
-            self._throttle.failed(login, address)
             await self._audit.record(user.id if user else None, "sign-in refused", login[:32], address)
-            raise NotSignedIn("That login and password do not fit. Try again, or ask your admin for a new invitation.")
-        self._throttle.succeeded(login)
+            raise NotSignedIn(
+                "That login and password do not fit. Try again, or ask who runs this box for a new password."
+            )
+        self._throttle.succeeded(login, address)
         return user, await self.begin_session(user, address=address, browser=browser)
 
     async def begin_session(self, user: User, *, address: str = "", browser: str = "") -> str:
@@ -132,16 +141,31 @@ class Accounts:
 
     async def change_password(self, current: str, password: str, *, by: User, keep: Session, address: str) -> None:
         """Change one's own, and end every session but this one. Raises BadInput with the field, and TooManyAttempts."""
-        self._throttle.check(by.login, address)
+        self._throttle.attempt(by.login, address)
         if not await self._passwords.verify(current, by.password_hash):
-            self._throttle.failed(by.login, address)
             await self._audit.record(by.id, "password change refused", by.login, address)
             raise BadInput("That is not your password.", field="current")
+        self._throttle.succeeded(by.login, address)
         known = await self._passwords.hash(password)
-        await users.set_password(self._db, by.id, known)
+        async with self._db.transaction():
+            await users.set_password(self._db, by.id, known)
+            await self._audit.record(by.id, "password changed", by.login)
+            await self.end_other_sessions(keep, by=by)
         self._users[by.id] = replace(self.get(by.id), password_hash=known)
-        await self._audit.record(by.id, "password changed", by.login)
-        await self.end_other_sessions(keep, by=by)
+
+    async def new_password(self, login: str) -> tuple[User, str]:
+        """A random one for somebody who forgot theirs; every session of theirs ends. Raises NotFound."""
+        user = next((each for each in self._users.values() if each.login == login.strip().lower()), None)
+        if user is None:
+            raise NotFound(f"There is no member {login!r}; clawloops runtime list shows logins.")
+        password = secrets.token_urlsafe(15)
+        known = await self._passwords.hash(password)
+        async with self._db.transaction():
+            await users.set_password(self._db, user.id, known)
+            await self._sessions.revoke_user(user.id)
+            await self._audit.record(None, "password reset from a shell", user.login)
+        self._users[user.id] = replace(user, password_hash=known)
+        return self._users[user.id], password
 
     async def disable(self, user_id: str, *, by: User) -> None:
         """Shut a member out now: sessions, workspace sockets, keys and the model token end, the runtime is stopped."""

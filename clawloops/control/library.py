@@ -129,6 +129,7 @@ class Library:
         """What has come stays with Ollama, and another pull goes on from there."""
         _admin(by)
         await self._pulls.cancel(pull_id)
+        await self._audit.record(by.id, "pull cancelled", pull_id)
 
     async def load(self, backend_id: str, name: str, *, by: User) -> None:
         """Into memory, until it is unloaded or another one needs the room. Raises NotFound, BadInput."""
@@ -137,12 +138,14 @@ class Library:
         await asyncio.wait({loading}, timeout=PATIENCE_S)
         if not loading.done():
             self._keep(quietly(loading))
+        await self._audit.record(by.id, "model loaded", backend.name, name)
 
     async def unload(self, backend_id: str, name: str, *, by: User) -> None:
         """Out of memory, once its calls are through. Raises NotFound, BadInput."""
         backend = await self._ollama(backend_id, by)
         await self._told(self._stock.api(backend).unload(name), "model")
         self._note(backend.id, name, "")
+        await self._audit.record(by.id, "model unloaded", backend.name, name)
 
     async def remove(self, backend_id: str, name: str, *, by: User) -> None:
         """From its disk. Raises NotFound, BadInput, Conflict while a name leads to it."""

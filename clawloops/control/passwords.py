@@ -35,7 +35,8 @@ class Passwords:
         if known is None:
             self._decoy = self._decoy or await self.hash("a login that does not exist")
         async with self._gate:
-            return await asyncio.to_thread(_verify, password[:MAX_LENGTH], known or self._decoy or "") and bool(known)
+            right = await asyncio.to_thread(_verify, password[:MAX_LENGTH], known or self._decoy or "")
+        return right and bool(known) and len(password) <= MAX_LENGTH
 
 
 def _derive(password: str) -> str:

@@ -78,8 +78,8 @@ class Sessions:
         return session
 
     def is_live(self, session: Session) -> bool:
-        """Whether a session found earlier still holds: not revoked, not past its end."""
-        return session.hash in self._live and now_ms() < session.expires_at
+        """Whether a session found earlier still holds: not revoked, not past its end, not idle for too long."""
+        return session.hash in self._live and self._is_fresh(session)
 
     def of(self, user_id: str) -> list[Session]:
         """A member's live dashboard sessions, with their last use as it is known now; latest first."""

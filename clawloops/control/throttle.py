@@ -1,4 +1,4 @@
-"""Sign-in attempts that failed, counted per account and per address in a sliding window.
+"""Attempts with a password that were not right, counted per account and per address in a sliding window.
 
 Memory only, and by the steady clock: a clock that is set back makes nobody wait longer.
 """
@@ -20,6 +20,14 @@ class Throttle:
     def __init__(self) -> None:
         self._failed: dict[str, deque[int]] = {}
 
+    def attempt(self, login: str, address: str) -> None:
+        """`check`, before a password is looked at: it counts as failed until it is told to be right.
+
+        That look takes a while: so of many guesses at once no more are looked at than of as many in turn.
+        """
+        self.check(login, address)
+        self.failed(login, address)
+
     def check(self, login: str, address: str) -> None:
         """Raises TooManyAttempts when this account or this address has failed too often lately."""
         now = steady_ms()
@@ -39,9 +47,11 @@ class Throttle:
             self._recent(key, now)
             self._failed.setdefault(key, deque(maxlen=PER_ADDRESS)).append(now)
 
-    def succeeded(self, login: str) -> None:
-        """A right password clears the account's count, and not the address's."""
+    def succeeded(self, login: str, address: str) -> None:
+        """A right password clears the account's count; of the address's it takes back its own attempt alone."""
         self._failed.pop(f"login:{login}", None)
+        if failed := self._recent(f"address:{address}", steady_ms()):
+            failed.pop()
 
     def _recent(self, key: str, now: int) -> deque[int]:
         failed = self._failed.get(key)

@@ -66,7 +66,7 @@ async def answer_errors(request: web.Request, handler: Handler) -> web.StreamRes
             if request.transport is not None:
                 request.transport.abort()
             if not isinstance(error, (ClawLoopsError, ConnectionError)):
-                log.exception("an answer broke off at %s", request.path)
+                log.exception("an answer broke off at %s", _shown(request))
             raise
         return _answer(request, error)
 
@@ -82,10 +82,15 @@ def _answer(request: web.Request, error: Exception) -> web.StreamResponse:
             return away(Away("/sign-in" + (f"?next={in_query(here)}" if here and here != "/" else ""), status=303))
         case ClawLoopsError() | web.HTTPException():
             if status_of(error) >= 500:
-                log.warning("%s %s: %s", request.method, request.path, error)
+                log.warning("%s %s: %s", request.method, _shown(request), error)
         case _:
-            log.exception("unforeseen at %s %s", request.method, request.path)
+            log.exception("unforeseen at %s %s", request.method, _shown(request))
     return answer(request, error)
+
+
+def _shown(request: web.Request) -> str:
+    """The path for the log, without the token of a link that may still be good."""
+    return "/join/…" if request.path.startswith("/join/") else request.path
 
 
 def away(error: Away) -> web.Response:

@@ -21,7 +21,7 @@ from clawloops.web.files import FILES
 from clawloops.web.states import sentence
 
 TEMPLATES: web.AppKey[jinja2.Environment] = web.AppKey("templates", jinja2.Environment)
-SECRET_FIELDS = frozenset({"password", "key", "csrf"})
+SECRET_FIELDS = frozenset({"password", "current", "key", "csrf"})
 """Never written back into a page, whatever was wrong with the form."""
 
 

@@ -107,6 +107,21 @@ async def test_guessing_is_throttled_per_account_and_the_right_password_waits_to
     assert refused.value.retry_after_s > 0
 
 
+@pytest.mark.attacks(20)
+async def test_of_many_guesses_at_once_no_more_are_looked_at(house: House) -> None:
+    await house.join("ada")
+    tries = (house.accounts.sign_in("ada", "guess", f"192.0.2.{n}") for n in range(30))
+    came_of = await asyncio.gather(*tries, return_exceptions=True)
+    assert sum(isinstance(each, NotSignedIn) for each in came_of) == PER_ACCOUNT
+    assert sum(isinstance(each, TooManyAttempts) for each in came_of) == 30 - PER_ACCOUNT
+
+
+async def test_who_signs_in_over_and_over_from_one_address_is_not_slowed_down(house: House) -> None:
+    await house.join("ada")
+    for _ in range(35):
+        await house.accounts.sign_in("ada", PASSWORD, "192.0.2.1")
+
+
 async def test_disabling_a_member_ends_every_session_now_and_tells_the_relay(house: House) -> None:
     owner, _ = await house.join("ada")
     ben, cookie = await house.join("ben", by=owner)
@@ -152,6 +167,27 @@ async def test_sessions_survive_a_restart_and_end_when_idle_or_old(
     now = now_ms()
     monkeypatch.setattr(session_rules, "now_ms", lambda: now + session_rules.HOUR_MS + 1000)
     assert accounts.user_of(cookie) is None
+
+
+async def test_a_session_in_use_ends_when_it_is_old(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    _, cookie = await house.join("ada")
+    began, clock = now_ms(), [0]
+    monkeypatch.setattr(session_rules, "now_ms", lambda: began + clock[0])
+    for clock[0] in range(0, 12 * session_rules.HOUR_MS - 60_000, session_rules.HOUR_MS // 2):
+        assert house.accounts.user_of(cookie) is not None
+    clock[0] = 12 * session_rules.HOUR_MS + 1000
+    assert house.accounts.user_of(cookie) is None
+
+
+async def test_a_page_that_is_left_open_does_not_keep_a_session_that_nobody_uses(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, cookie = await house.join("ada")
+    found = house.accounts.user_of(cookie)
+    assert found is not None and house.sessions.is_live(found[1])
+    later = now_ms() + session_rules.HOUR_MS + 1000
+    monkeypatch.setattr(session_rules, "now_ms", lambda: later)
+    assert not house.sessions.is_live(found[1])
 
 
 async def test_signing_out_ends_the_workspace_session_that_came_from_it(house: House) -> None:

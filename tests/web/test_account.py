@@ -98,7 +98,10 @@ async def test_without_the_right_password_nothing_is_changed(box: Box) -> None:
     reply = await box.send("/account/password", here, current="wrong", password="quite another sentence")
     assert reply.status == 400 and "That is not your password" in await reply.text()
     reply = await box.send("/account/password", here, current=PASSWORD, password="short")
-    assert reply.status == 400 and "at least 10 characters" in await reply.text()
+    text = await reply.text()
+    assert reply.status == 400 and "at least 10 characters" in text
+    assert PASSWORD not in text, "what was right is not written back either"
+    assert 'autofocus aria-describedby="f-password-note"' in " ".join(text.split())
     assert box.accounts.user_of(other) is not None
     assert (await _sign_in(box, "mia", FIREFOX))[0] == 303
 
