@@ -17,12 +17,14 @@ from contextlib import closing
 from pathlib import Path
 from statistics import median
 
+import aiohttp
 import orjson
 
 from clawloops.bench import gate, rounds
 from clawloops.bench.peers import Cast, Peer
 from clawloops.bench.report import Figure, spread
 from clawloops.bench.wrk import Load, Wrk
+from clawloops.errors import SetupError
 from clawloops.gateway.journal import Journal
 from clawloops.model.usage import Call
 
@@ -68,6 +70,9 @@ async def _whole_answers(cast: Cast, chosen: argparse.Namespace, folder: Path) -
     wrk = Wrk(folder)
     busy: dict[str, list[Load]] = {each.name: [] for each in peers}
     single: dict[str, list[Load]] = {each.name: [] for each in [upstream, *peers]}
+
+    for each in peers:
+        await _warm(each)
 
     async def load(peer: Peer, connections: int, seconds: int) -> Load:
         return await wrk.run(peer, _PATH, _script(peer), connections=connections, seconds=seconds)
@@ -200,9 +205,27 @@ async def _streams(cast: Cast, chosen: argparse.Namespace) -> list[Figure]:
     ]
 
 
+async def _warm(peer: Peer) -> None:
+    """One call before the clock runs: LiteLLM's first one may take longer than a short round. Raises SetupError."""
+    headers = {"Content-Type": "application/json", "Authorization": f"Bearer {_token(peer)}"}
+    timeout = aiohttp.ClientTimeout(total=60)
+    try:
+        async with (
+            aiohttp.ClientSession(timeout=timeout, trust_env=False) as http,
+            http.post(peer.url + _PATH, data=_BODY, headers=headers) as answer,
+        ):
+            if answer.status != 200:
+                raise SetupError(f"{peer.name} answers {answer.status}: {(await answer.text())[:500]}")
+    except (aiohttp.ClientError, TimeoutError) as error:
+        raise SetupError(f"{peer.name} does not answer: {error!r}") from error
+
+
+def _token(peer: Peer) -> str:
+    return f"sk-{gate.TOKEN}" if peer.name == "litellm" else gate.TOKEN
+
+
 def _script(peer: Peer) -> str:
-    token = f"sk-{gate.TOKEN}" if peer.name == "litellm" else gate.TOKEN
-    return _SCRIPT % (_BODY, token)
+    return _SCRIPT % (_BODY, _token(peer))
 
 
 _SCRIPT = """
