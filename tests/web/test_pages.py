@@ -216,3 +216,12 @@ async def test_every_page_carries_the_headers_that_keep_others_out(box: Box) -> 
 async def test_the_certificate_authority_can_be_downloaded(box: Box) -> None:
     reply = await box.ask("GET", "/ca.crt", host=box.site.base)
     assert reply.status == 200 and (await reply.text()).startswith("-----BEGIN CERTIFICATE")
+
+
+@pytest.mark.attacks(19)
+async def test_the_token_of_a_link_is_not_in_the_log(box: Box, caplog: pytest.LogCaptureFixture) -> None:
+    olga = await box.member("olga", Role.OWNER)
+    path = "/" + (await box.invitations.invite(role=Role.MEMBER, note="", by=olga)).split("/", 3)[3]
+    await box.db.close()
+    assert (await box.page(path)).status >= 500
+    assert "/join/…" in caplog.text and path not in caplog.text
