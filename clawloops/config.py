@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from clawloops.errors import SetupError
-from clawloops.runtimes.spec import Install
+from clawloops.runtimes.spec import Install, is_image_name
 
 
 def _setting(default: str | None, doc: str) -> Any:
@@ -94,7 +94,7 @@ def _complete(values: dict[str, Any]) -> dict[str, Any]:
     if not 1 <= values["models_body_mb"] <= 1024:
         raise SetupError("CLAWLOOPS_MODELS_BODY_MB must be a number of MiB from 1 to 1024")
     values["database_url"] = values["database_url"] or f"sqlite:///{values['data']}/clawloops.db"
-    if not Install(install_id="", data="", edge="", image=values["openclaw_image"]).may_run(values["openclaw_image"]):
+    if not is_image_name(values["openclaw_image"]):
         raise SetupError("CLAWLOOPS_OPENCLAW_IMAGE must be the name of an image, not its id; run ./install.sh")
     values["edge"] = values["edge"] or f"clawloops-{values['install_id']}-edge"
     return values

@@ -18,8 +18,8 @@ from statistics import median
 
 from clawloops.bench import rounds
 from clawloops.bench.peers import Cast, free_port
-from clawloops.bench.report import Figure, spread
-from clawloops.bench.wrk import Load, Wrk
+from clawloops.bench.report import Figure
+from clawloops.bench.wrk import Load, Wrk, told
 
 _CONNECTIONS = 32
 _NGINX = "  server {{ listen 127.0.0.1:{port} backlog=4096; return 200; }}\n"
@@ -55,18 +55,8 @@ def _compared(loads: dict[str, list[Load]]) -> list[Figure]:
     def rps(name: str) -> float:
         return median(each.rps for each in loads[name])
 
-    figures = [
-        Figure(name=f"{name}: {_CONNECTIONS} connections", value=rps(name), unit="RPS",
-               spread=spread([each.rps for each in all_of_it]))
-        for name, all_of_it in loads.items()
-    ]  # fmt: skip
-    figures += [
-        Figure(name=f"{name}: CPU", value=median(each.cpu_us for each in all_of_it), unit="µs/request",
-               spread=spread([each.cpu_us for each in all_of_it]))
-        for name, all_of_it in loads.items()
-    ]  # fmt: skip
     return [
-        *figures,
+        *told(loads, _CONNECTIONS),
         Figure(name="RPS / empty aiohttp handler's", value=rps("forward-auth") / rps("aiohttp"), unit="x"),
         Figure(
             name="RPS / nginx's return 200",

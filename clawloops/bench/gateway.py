@@ -23,7 +23,7 @@ import orjson
 from clawloops.bench import gate, rounds
 from clawloops.bench.peers import Cast, Peer
 from clawloops.bench.report import Figure, spread
-from clawloops.bench.wrk import Load, Wrk
+from clawloops.bench.wrk import Load, Wrk, told
 from clawloops.errors import SetupError
 from clawloops.gateway.journal import Journal
 from clawloops.model.usage import Call
@@ -70,7 +70,6 @@ async def _whole_answers(cast: Cast, chosen: argparse.Namespace, folder: Path) -
     wrk = Wrk(folder)
     busy: dict[str, list[Load]] = {each.name: [] for each in peers}
     single: dict[str, list[Load]] = {each.name: [] for each in [upstream, *peers]}
-
     for each in peers:
         await _warm(each)
 
@@ -110,24 +109,7 @@ def _compared(busy: dict[str, list[Load]], single: dict[str, list[Load]]) -> lis
         direct = median(getattr(each, rank) for each in single["upstream"])
         return [getattr(each, rank) - direct for each in single[name]]
 
-    figures = [
-        Figure(
-            name=f"{name}: {_CONNECTIONS} connections",
-            value=rps(name),
-            unit="RPS",
-            spread=spread([each.rps for each in loads]),
-        )
-        for name, loads in busy.items()
-    ]
-    figures += [
-        Figure(
-            name=f"{name}: CPU",
-            value=median(each.cpu_us for each in loads),
-            unit="µs/request",
-            spread=spread([each.cpu_us for each in loads]),
-        )
-        for name, loads in busy.items()
-    ]
+    figures = told(busy, _CONNECTIONS)
     figures += [
         Figure(name=f"{name}: added p50, p99 at one connection", value=median(added(name, "p50_ms")), unit="ms",
                spread=f"p99 {median(added(name, 'p99_ms')):.2f} ms")

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
 
 from clawloops.bench.peers import Peer, core_of, tool
+from clawloops.bench.report import Figure, spread
 from clawloops.errors import SetupError
 
 
@@ -47,6 +50,29 @@ class Wrk:
             raise SetupError(f"{peer.name} did not answer {wrong} of {answers} calls as it should")
         cpu_us = (peer.cpu_s() - before) * 1e6 / answers
         return Load(answers * 1e6 / took_us, p50_us / 1000, p99_us / 1000, cpu_us, answers)
+
+
+def told(loads: Mapping[str, Sequence[Load]], connections: int) -> list[Figure]:
+    """Of each process, by name: requests a second, and CPU for each."""
+    figures = [
+        Figure(
+            name=f"{name}: {connections} connections",
+            value=median(each.rps for each in its),
+            unit="RPS",
+            spread=spread([each.rps for each in its]),
+        )
+        for name, its in loads.items()
+    ]
+    figures += [
+        Figure(
+            name=f"{name}: CPU",
+            value=median(each.cpu_us for each in its),
+            unit="µs/request",
+            spread=spread([each.cpu_us for each in its]),
+        )
+        for name, its in loads.items()
+    ]
+    return figures
 
 
 _DONE = """

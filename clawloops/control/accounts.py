@@ -71,7 +71,7 @@ class Accounts:
             raise BadInput(
                 "A login has 2 to 32 characters: a letter first, then letters, digits, dots, dashes.", field="login"
             )
-        if any(user.login == login for user in self._users.values()):
+        if self._of_login(login) is not None:
             raise _taken(login)
         if not 1 <= len(name) <= 80:
             raise BadInput("Give a name of 1 to 80 characters.", field="name")
@@ -100,7 +100,7 @@ class Accounts:
         """Check a password and begin a dashboard session. Raises TooManyAttempts and NotSignedIn, which say no more."""
         login = login.strip().lower()[:64]
         self._throttle.attempt(login, address)
-        user = next((each for each in self._users.values() if each.login == login), None)
+        user = self._of_login(login)
         right = await self._passwords.verify(password, user.password_hash if user else None)
         if user is None or not right or user.disabled_at is not None:
             await self._audit.record(user.id if user else None, "sign-in refused", login[:32], address)
@@ -155,7 +155,7 @@ class Accounts:
 
     async def new_password(self, login: str) -> tuple[User, str]:
         """A random one for somebody who forgot theirs; every session of theirs ends. Raises NotFound."""
-        user = next((each for each in self._users.values() if each.login == login.strip().lower()), None)
+        user = self._of_login(login.strip().lower())
         if user is None:
             raise NotFound(f"There is no member {login!r}; clawloops runtime list shows logins.")
         password = secrets.token_urlsafe(15)
@@ -181,6 +181,9 @@ class Accounts:
         await self._set_disabled(self.get(user_id), None, by)
         if self.on_enabled is not None:
             await self.on_enabled(user_id)
+
+    def _of_login(self, login: str) -> User | None:
+        return next((each for each in self._users.values() if each.login == login), None)
 
     async def _set_disabled(self, user: User, at: int | None, by: User) -> None:
         if not by.role.administers:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -12,11 +11,9 @@ from clawloops.model.account import User
 from clawloops.model.rollout import Rollout, RolloutState
 from clawloops.model.runtime import Runtime, Want
 from clawloops.model.workspace import Job, Task
-from clawloops.runtimes.spec import Install
+from clawloops.runtimes.spec import Install, is_image_name
 from clawloops.store import jobs, rollouts, runtimes
 from clawloops.store.db import Database
-
-_IMAGE = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._/:@-]{0,254}$")
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,18 +49,17 @@ class Rollouts:
         self._db = db
         self._audit = audit
         self._install = install
-        self._image = install.image
         self._look = look
 
     async def progress(self, *, by: User) -> Progress:
         _administers(by)
         latest = {each.runtime_id: each for each in await jobs.of_task(self._db, Task.UPGRADE)}
         return Progress(
-            image=self._image,
-            rollout=await rollouts.of(self._db, self._image),
+            image=self._install.image,
+            rollout=await rollouts.of(self._db, self._install.image),
             canary=await rollouts.chosen_canary(self._db),
             members=tuple(
-                Member(each, each.pin or self._image, latest.get(each.id))
+                Member(each, each.pin or self._install.image, latest.get(each.id))
                 for each in await runtimes.all(self._db)
                 if each.want is not Want.GONE
             ),
@@ -80,18 +76,18 @@ class Rollouts:
     async def try_again(self, *, by: User) -> None:
         """Begin a rollout that has halted anew, with a canary; what went back before is tried again."""
         _administers(by)
-        rollout = await rollouts.of(self._db, self._image)
+        rollout = await rollouts.of(self._db, self._install.image)
         if rollout is None or (rollout.state is not RolloutState.HALTED and not await self._behind(by)):
             raise Conflict("There is nothing to try again: every workspace is on its image, or will be by itself.")
         note = "it is tried again"
         await rollouts.begin(self._db, replace(rollout, state=RolloutState.CANARY, note=note, ended_at=0))
-        await self._audit.record(by.id or None, "upgrade tried again", self._image)
+        await self._audit.record(by.id or None, "upgrade tried again", self._install.image)
         self._look()
 
     async def pin(self, runtime_id: str, image: str, *, by: User) -> Runtime:
         """The image that a member stays on, "" for the install's. It is moved once nobody uses it; also asks again."""
         _administers(by)
-        if image and not _IMAGE.fullmatch(image):
+        if image and not is_image_name(image):
             raise BadInput(f"{image!r} is not the name of an image.", field="pin")
         if image and not self._install.may_run(image):
             raise BadInput(
@@ -105,7 +101,7 @@ class Rollouts:
                 runtime = await runtimes.put(self._db, replace(runtime, pin=image))
             except Conflict:  # the loop changed the row meanwhile
                 runtime = await self._runtime(runtime_id)
-        await rollouts.forgive(self._db, image or self._image, runtime_id)
+        await rollouts.forgive(self._db, image or self._install.image, runtime_id)
         await self._audit.record(by.id or None, "image pinned" if image else "image follows the install", runtime.slug)
         self._look()
         return runtime

@@ -28,6 +28,8 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")  # a container's, or its
 _SLUG = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 _FIXED = {"v": ("false", "0"), "link": ("false", "0"), "signal": ("sigterm", "sigkill"), "type": ("volume",)}
 """Parameters that may have only one of these values, whatever the case."""
+_BLANK = Runtime("", "", "", Want.RUNNING, "", 0, None, 0, 0, "", 0, 0)
+"""A row of which only what shows in a body is filled in."""
 _FILTERS = frozenset({"label", "type", "event"})
 
 
@@ -98,7 +100,7 @@ class Policy:
         with _reading("limits"):
             made = {"Memory": int(body["Memory"]), "MemorySwap": int(body["MemorySwap"])}
             _equal("the limits", body, made)
-            most = max(self.install.limits_of(self._a_runtime(size=size)).memory_mb for size in Size)
+            most = max(self.install.limits_of(replace(_BLANK, size=size)).memory_mb for size in Size)
             if not 0 < made["Memory"] <= most << 20 or not 0 < made["MemorySwap"] <= swap_bytes(most):
                 raise Refused("limits that no runtime has")
         return made
@@ -162,7 +164,8 @@ class Policy:
         (volume,) = [each["Source"] for each in body["HostConfig"]["Mounts"] if each["Type"] == "volume"]
         if not _SLUG.fullmatch(slug):
             raise Refused("the workspace's host is none of ours")
-        base = self._a_runtime(
+        base = replace(
+            _BLANK,
             id=runtime_id,
             owner=_id(labels[names.OWNER]),
             slug=slug,
@@ -171,7 +174,7 @@ class Policy:
             image=self._image(body),
             volume=self._of_volume(volume)[1],
         )
-        sizes = [create_body(_sized(base, size), self.install) for size in Size]
+        sizes = [create_body(replace(base, size=size), self.install) for size in Size]
         asked = body["HostConfig"]["PidsLimit"]  # each size has its own
         made = next((each for each in sizes if each["HostConfig"]["PidsLimit"] == asked), sizes[0])
         return made, re.compile(re.escape(names.container(self.install.install_id, runtime_id)))
@@ -202,15 +205,6 @@ class Policy:
             raise Refused(f"{given} is not a /29 of {self.pool}")
         return str(given)
 
-    @staticmethod
-    def _a_runtime(**different: Any) -> Runtime:
-        """A row in which only what shows in a body counts."""
-        blank: dict[str, Any] = {
-            "id": "", "owner": "", "slug": "", "want": Want.RUNNING, "subnet": "", "generation": 0, "token_hash": None,
-            "version": 0, "failures": 0, "failure": "", "retry_at": 0, "created_at": 0,
-        }  # fmt: skip
-        return Runtime(**{**blank, **different})
-
 
 def _keys(filters: str) -> frozenset[str]:
     with _reading("filters"):
@@ -231,10 +225,6 @@ def _reading(what: str) -> Iterator[None]:
         yield
     except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
         raise Refused(f"the body is not {what} of ours") from error
-
-
-def _sized(runtime: Runtime, size: Size) -> Runtime:
-    return replace(runtime, size=size)
 
 
 def _id(given: object) -> str:

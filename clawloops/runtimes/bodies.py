@@ -56,14 +56,12 @@ def network(install_id: str, runtime_id: str, subnet: str) -> dict[str, Any]:
 
 
 def volume(install_id: str, runtime_id: str, number: int) -> dict[str, Any]:
-    """A workspace volume. Without `DriverOpts`: with `o=bind` a "local" volume is any folder of the host."""
+    """A workspace volume; the first ones were made without their number among the labels.
+
+    Without `DriverOpts`: with `o=bind` a "local" volume is any folder of the host.
+    """
     return {
         "Name": names.volume(install_id, runtime_id, number),
         "Driver": "local",
-        "Labels": volume_labels(install_id, runtime_id, number),
+        "Labels": {**names.labels(install_id, runtime_id), names.VOLUME: str(number)},
     }
-
-
-def volume_labels(install_id: str, runtime_id: str, number: int) -> dict[str, str]:
-    """What a new volume carries. The first ones were made without their number."""
-    return {**names.labels(install_id, runtime_id), names.VOLUME: str(number)}

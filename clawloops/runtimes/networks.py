@@ -4,11 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from docker.types import IPAMConfig, IPAMPool
-
 from clawloops.errors import EngineRefused, EngineUnavailable
-from clawloops.runtimes import names
-from clawloops.runtimes.bodies import INHIBIT
+from clawloops.runtimes import bodies, names
 from clawloops.runtimes.client import Engine, EngineMissing
 from clawloops.runtimes.seen import Network
 
@@ -25,7 +22,7 @@ async def seen(engine: Engine, install_id: str, runtime_id: str, *, subnet: str,
     exact = (
         bool(row["Internal"])
         and not row.get("EnableIPv6")
-        and (row.get("Options") or {}).get(INHIBIT) == "true"
+        and (row.get("Options") or {}).get(bodies.INHIBIT) == "true"
         and [(pool.get("Subnet"), pool.get("Gateway")) for pool in pools] == [(subnet, address.gateway)]
     )
     members = row.get("Containers") or {}
@@ -42,15 +39,16 @@ async def seen(engine: Engine, install_id: str, runtime_id: str, *, subnet: str,
 
 async def create(engine: Engine, install_id: str, runtime_id: str, *, subnet: str) -> None:
     """Make it. EngineRefused: the subnet overlaps another network of this host, or the name is taken (409)."""
+    body = bodies.network(install_id, runtime_id, subnet)
     await engine.call(
         lambda api: api.create_network(
-            names.network(install_id, runtime_id),
-            driver="bridge",
-            internal=True,
-            check_duplicate=True,
-            options={INHIBIT: "true"},
-            ipam=IPAMConfig(pool_configs=[IPAMPool(subnet=subnet, gateway=names.addresses(subnet).gateway)]),
-            labels=names.labels(install_id, runtime_id),
+            body["Name"],
+            driver=body["Driver"],
+            internal=body["Internal"],
+            check_duplicate=body["CheckDuplicate"],
+            options=body["Options"],
+            ipam=body["IPAM"],
+            labels=body["Labels"],
         )
     )
 

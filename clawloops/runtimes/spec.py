@@ -23,7 +23,7 @@ SECRET_DIR = "/run/clawloops"  # noqa: S105
 HOME = "/home/node"
 AUTH_ADDRESS = "http://127.0.0.1:8082/forward-auth"
 
-_IMAGE = re.compile(r"(?!sha256:)[A-Za-z0-9][A-Za-z0-9._/:@-]{0,254}")  # by name: an id may be any image's
+_IMAGE = re.compile(r"(?!sha256:)[A-Za-z0-9][A-Za-z0-9._/:@-]{0,254}")
 
 _ENV = {
     "HOME": HOME,
@@ -63,9 +63,7 @@ class Install:
 
     def may_run(self, image: str) -> bool:
         """Whether a runtime may be made of it: any tag or digest of OpenClaw's repository, or of one that was named."""
-        if not _IMAGE.fullmatch(image):
-            return False
-        return repository(image) in {repository(self.image), *self.repositories}
+        return is_image_name(image) and repository(image) in {repository(self.image), *self.repositories}
 
     def limits_of(self, runtime: Runtime) -> Limits:
         return limits(runtime.size, memory_mb=self.memory_mb, cpus=self.cpus)
@@ -78,6 +76,11 @@ class Install:
         """The workspace's origin exactly as a browser writes it: no port where it is the scheme's own."""
         usual = 443 if self.scheme == "https" else 80
         return f"{self.scheme}://{self.host(slug)}" + ("" if self.port == usual else f":{self.port}")
+
+
+def is_image_name(image: str) -> bool:
+    """Whether it may name an image: a repository, with a tag or a digest. An id may be any image's, and names none."""
+    return _IMAGE.fullmatch(image) is not None
 
 
 def repository(image: str) -> str:

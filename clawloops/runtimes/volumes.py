@@ -23,10 +23,9 @@ async def exists(engine: Engine, install_id: str, runtime_id: str, number: int =
 
 def make(api: Api, install_id: str, runtime_id: str, number: int) -> None:
     """As `ensure`, to be called in a thread."""
-    name = names.volume(install_id, runtime_id, number)
+    body = bodies.volume(install_id, runtime_id, number)
     # The Engine answers with the volume that is there, whatever labels it has.
-    wanted = bodies.volume_labels(install_id, runtime_id, number)
-    _check(api.create_volume(name, driver="local", labels=wanted), install_id, runtime_id)
+    _check(api.create_volume(body["Name"], driver=body["Driver"], labels=body["Labels"]), install_id, runtime_id)
 
 
 def make_new(api: Api, install_id: str, runtime_id: str, number: int) -> None:

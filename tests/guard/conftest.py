@@ -18,7 +18,7 @@ from clawloops.guard.__main__ import listen
 from clawloops.guard.doors import control_door, traefik_door
 from clawloops.guard.engine import Engine
 from clawloops.guard.policy import Policy
-from tests.standin.fixtures import docker_client, standin
+from tests.standin.fixtures import docker_client, opened, standin
 from tests.standin.place import SOCKET, Place
 
 __all__ = ["docker_client", "standin"]
@@ -75,9 +75,4 @@ async def place(
     made = Place(docker_client, f"unix://{guarded.control}", tmp_path, standin)
     async with AsyncExitStack() as stack:
         await guarded.open(stack, Policy(install=made.install, pool=made.pool), SOCKET)
-        try:
-            await made.open()
-            yield made
-        finally:
-            await made.close()
-            await asyncio.to_thread(made.sweep)
+        yield await stack.enter_async_context(opened(made))

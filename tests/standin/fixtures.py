@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import docker
@@ -26,7 +27,13 @@ def standin(docker_client: docker.DockerClient) -> str:
 
 @pytest.fixture
 async def place(docker_client: docker.DockerClient, standin: str, tmp_path: Path) -> AsyncIterator[Place]:
-    made = Place(docker_client, SOCKET, tmp_path, standin)
+    async with opened(Place(docker_client, SOCKET, tmp_path, standin)) as made:
+        yield made
+
+
+@asynccontextmanager
+async def opened(made: Place) -> AsyncIterator[Place]:
+    """Open between `with` and its end, and swept whatever happens."""
     try:
         await made.open()
         yield made
