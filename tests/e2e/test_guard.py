@@ -115,7 +115,8 @@ def test_a_guard_that_is_killed_is_missed_by_nobody_who_works(story: Story) -> N
     story.member.start_and_wait(BOOT_LIMIT_S)
     guard = story.appliance.service("guard")
     started = _state(guard)["StartedAt"]
-    docker("exec", guard, "python3", "-c", GUARD, "kill")
+    # The container ends with its process, and may take the killer along: what came of it is seen by its next start.
+    docker("exec", guard, "python3", "-c", GUARD, "kill", check=False)
     story.member.page.goto(story.workspace)
     story.chat.wait_until_back(BOOT_LIMIT_S)
     assert "cloud39" in story.chat.ask("Is everything all right?", CHAT_LIMIT_S).text
