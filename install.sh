@@ -6,8 +6,14 @@
 #   ./install.sh uninstall [--purge]    remove containers and networks; --purge also removes workspaces, data and images
 #
 #   --data DIR          where everything but workspaces lives            (default /var/lib/clawloops)
-#   --domain NAME       serve a team over HTTPS at NAME and *.ws.NAME, with a certificate of our own authority
+#   --domain NAME       serve a team over HTTPS at NAME and *.ws.NAME
 #                       (default clawloops.localhost: plain HTTP, this machine only)
+#   --tls MODE          where the certificates come from: own (an authority of this box's own; the default),
+#                       acme-http (Let's Encrypt, one for each host), acme-dns (Let's Encrypt, one wildcard) or files
+#   --email ADDRESS     for acme-*: whom the authority writes to
+#   --acme-directory URL, --acme-ca FILE      for acme-*: another authority than Let's Encrypt, and what signed its address
+#   --dns-provider NAME, --dns-credentials FILE   for acme-dns: lego's name of your DNS provider, and NAME=value lines
+#   --certificate FILE, --key FILE            for files: certificate with its chain, and key; renewed ones are noticed
 #   --http-port PORT    port of the dashboard; redirects to HTTPS with --domain     (default 80)
 #   --https-port PORT   port of the dashboard with --domain                         (default 443)
 #   --registry HOST     pull the official images from this registry or mirror instead of Docker Hub
@@ -22,6 +28,7 @@ set -Eeuo pipefail
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd -P)
 COMMAND=install
 DATA=/var/lib/clawloops
+TLS='' EMAIL='' DIRECTORY='' ACME_CA='' DNS_PROVIDER='' DNS_CREDENTIALS='' CERTIFICATE='' KEY='' TLS_FOLDER=''
 DOMAIN='' REGISTRY='' HTTP_PORT='' HTTPS_PORT='' BUILD='' PURGE='' WITHOUT_OLLAMA=''
 
 # What this shell happens to have set must not override the settings file.
@@ -38,8 +45,8 @@ umask 022
 . "$ROOT/install.d/docker.sh"
 # shellcheck source=install.d/images.sh
 . "$ROOT/install.d/images.sh"
-# shellcheck source=install.d/certificate.sh
-. "$ROOT/install.d/certificate.sh"
+# shellcheck source=install.d/tls.sh
+. "$ROOT/install.d/tls.sh"
 # shellcheck source=install.d/start.sh
 . "$ROOT/install.d/start.sh"
 # shellcheck source=install.d/uninstall.sh
@@ -48,7 +55,8 @@ umask 022
 read_arguments() {
   while (($#)); do
     case $1 in
-      --data | --domain | --http-port | --https-port | --registry)
+      --data | --domain | --http-port | --https-port | --registry | --tls | --email | --acme-directory | --acme-ca | \
+        --dns-provider | --dns-credentials | --certificate | --key)
         (($# > 1)) || die "$1 needs a value" "./install.sh --help lists the options"
         case $1 in
           --data) DATA=$2 ;;
@@ -56,6 +64,14 @@ read_arguments() {
           --http-port) HTTP_PORT=$2 ;;
           --https-port) HTTPS_PORT=$2 ;;
           --registry) REGISTRY=${2%/} ;;
+          --tls) TLS=$2 ;;
+          --email) EMAIL=$2 ;;
+          --acme-directory) DIRECTORY=$2 ;;
+          --acme-ca) ACME_CA=$2 ;;
+          --dns-provider) DNS_PROVIDER=$2 ;;
+          --dns-credentials) DNS_CREDENTIALS=$2 ;;
+          --certificate) CERTIFICATE=$2 ;;
+          --key) KEY=$2 ;;
         esac
         shift
         ;;
@@ -85,12 +101,13 @@ set_up() {
   take_lock
   announce_plan
   ensure_tools
+  check_certificate
   ensure_docker
   choose_subnets
   get_images
   make_data
+  make_tls
   write_settings
-  ensure_certificate
   render_traefik
   start_services
   wait_until_healthy

@@ -1,4 +1,4 @@
-"""The command line: serve | guard | migrate | setup-link | doctor | runtime | model | audit | keys | user | bench."""
+"""The command line: what runs the box, what looks after it, and what its pages show and change, from a shell."""
 
 from __future__ import annotations
 
@@ -11,12 +11,24 @@ from collections.abc import Sequence
 
 import uvloop
 
-from clawloops import __version__, app, cli, cli_audit, cli_keys, cli_model, cli_user, doctor, ground
+from clawloops import (
+    __version__,
+    app,
+    cli,
+    cli_audit,
+    cli_keys,
+    cli_member,
+    cli_model,
+    cli_usage,
+    doctor,
+    ground,
+    support,
+)
 from clawloops.config import Settings, load
 from clawloops.errors import ClawLoopsError
 from clawloops.log import configure
 
-BENCHMARKS = ("auth", "gateway", "lifecycle")
+BENCHMARKS = ("auth", "gateway", "lifecycle", "pages")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -29,11 +41,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     commands.add_parser("migrate", help="bring the database to this version, with a backup before")
     commands.add_parser("setup-link", help="print a one-time link that makes the owner; nothing once there is one")
     commands.add_parser("doctor", help="check every part, and say what to do about each that fails")
+    commands.add_parser("support", help="write an archive for somebody who helps: no secrets, no names of members")
     cli.add_commands(commands)
+    cli_member.add_commands(commands)
     cli_model.add_commands(commands)
+    cli_usage.add_commands(commands)
     cli_audit.add_commands(commands)
     cli_keys.add_commands(commands)
-    cli_user.add_commands(commands)
     bench = commands.add_parser("bench", help="measure this box: bench lifecycle --help")
     bench.add_argument("name", choices=BENCHMARKS)
     bench.add_argument("arguments", nargs=argparse.REMAINDER)
@@ -68,10 +82,14 @@ def _run(chosen: argparse.Namespace, settings: Settings) -> int:
             return asyncio.run(cli_audit.run(settings, chosen))
         case "keys":
             asyncio.run(cli_keys.run(settings))
-        case "user":
-            asyncio.run(cli_user.run(settings, chosen))
+        case "member" | "user":
+            asyncio.run(cli_member.run(settings, chosen))
+        case "usage":
+            asyncio.run(cli_usage.run(settings, chosen))
         case "doctor":
             return asyncio.run(doctor.examine(settings))
+        case "support":
+            asyncio.run(support.run(settings))
     return 0
 
 

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from pathlib import Path
 
-from clawloops import ground, nudge
+from clawloops import ground
 from clawloops.config import Settings
+from clawloops.console import print_table, tell_control_plane
 from clawloops.control.accounts import Accounts
 from clawloops.control.rollouts import Rollouts
 from clawloops.control.runtimes import CONSOLE, Runtimes
@@ -79,14 +78,6 @@ async def run(settings: Settings, given: argparse.Namespace) -> None:
             print(json.dumps(_plain(runtime, people), indent=2))
         else:
             print(f"{given.login}: {_state(runtime)}, {runtime.size}, {runtime.policy}. The control plane follows.")
-
-
-def tell_control_plane(data: Path) -> None:
-    """Let it read anew what was just written down."""
-    try:
-        nudge.give(data)
-    except OSError as error:  # the wish itself is written down
-        print(f"the control plane follows within 30 s, not at once: {error}", file=sys.stderr)
 
 
 async def _change(runtimes: Runtimes, runtime: Runtime, given: argparse.Namespace) -> Runtime:
@@ -183,10 +174,3 @@ def _at(instant: int) -> str:
 
 def _took(ms: int | None) -> str:
     return "" if ms is None else f"{ms / 1000:.2f} s"
-
-
-def print_table(rows: Sequence[Sequence[str]]) -> None:
-    """Columns side by side; the first row is the heading."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for row in rows:
-        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())

@@ -11,7 +11,9 @@ ClawLoopsError                 500  a refusal or failure that we understand; its
 ├── Unavailable                503  a part that we need does not answer now; a retry may help
 │   ├── EngineUnavailable      503  the Docker Engine does not answer
 │   └── BackendUnavailable     502  a model backend does not answer
+├── MailNotSent                502  the mail server cannot be reached, or did not take an e-mail
 ├── BackendRefused             502  a model backend answered, with a refusal (wrong key, unknown model)
+├── BadIssuer                  502  an identity provider answered with what cannot be used or believed
 ├── EngineRefused              500  the Docker Engine refused a call
 ├── SealBroken                 500  a sealed secret does not open (wrong key, swapped or changed row)
 └── SetupError                 500  start-up cannot go on (wrong master key, newer schema, unreadable settings)
@@ -81,6 +83,19 @@ class BackendRefused(ClawLoopsError):
     def __init__(self, message: str, *, status: int) -> None:
         super().__init__(message)
         self.status = status
+
+
+class MailNotSent(ClawLoopsError):
+    """An e-mail was not taken. `field`: the setting to blame, "" for none; `is_final`: another try would not help."""
+
+    def __init__(self, message: str, *, field: str = "", is_final: bool = False) -> None:
+        super().__init__(message)
+        self.field = field
+        self.is_final = is_final
+
+
+class BadIssuer(ClawLoopsError):
+    """An identity provider answered with what cannot be used or believed; the text is the end of a sentence on it."""
 
 
 class EngineRefused(ClawLoopsError):

@@ -11,13 +11,15 @@ from pathlib import Path
 
 from clawloops.config import Settings
 from clawloops.control.audit import Audit
+from clawloops.control.certificates import Certificates
+from clawloops.control.connecting import BundledParts
 from clawloops.control.rotation import refuse_half_rotated
 from clawloops.errors import SetupError
 from clawloops.log import redactor
 from clawloops.store import leader
-from clawloops.store.chain import audit_key
 from clawloops.store.db import Database, open_database
 from clawloops.store.migrate import migrate
+from clawloops.store.own_keys import audit_key
 from clawloops.store.seal import Sealer, check_sentinel, load_master
 
 log = logging.getLogger(__name__)
@@ -89,6 +91,18 @@ async def open_seal(db: Database, settings: Settings) -> Sealer:
 async def open_audit(db: Database, settings: Settings) -> Audit:
     """Raises SetupError."""
     return Audit(db, await audit_key(db, await open_seal(db, settings)))
+
+
+def bundled_parts(settings: Settings) -> BundledParts:
+    """Raises SetupError where LiteLLM's key cannot be read."""
+    key = secret(settings.litellm_key_file) if settings.litellm_key_file else ""
+    return BundledParts(ollama_url=settings.ollama_url, litellm_url=settings.litellm_url, litellm_key=key)
+
+
+def certificates_of(settings: Settings) -> Certificates:
+    """What browsers are served."""
+    problem = settings.data / "tls" / "problem"
+    return Certificates(settings.tls, settings.base, address=settings.edge_address, problem=problem)
 
 
 def _password(settings: Settings) -> str | None:

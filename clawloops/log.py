@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 import time
 from contextvars import ContextVar
+from io import TextIOWrapper
+from logging.handlers import RotatingFileHandler
+from pathlib import Path
 
 from aiohttp import ClientConnectionResetError, http_exceptions, web
+
+from clawloops.spelling import spellings
 
 request_id: ContextVar[str] = ContextVar("request_id", default="-")
 
@@ -17,12 +23,15 @@ class Redactor(logging.Filter):
 
     def __init__(self) -> None:
         super().__init__()
-        self._secrets: set[str] = set()
+        self._secrets: frozenset[str] = frozenset()
 
     def add(self, secret: str) -> None:
-        """Mask `secret` from now on. Values under 8 characters are refused: masking them would shred ordinary words."""
-        if len(secret) >= 8:
-            self._secrets.add(secret)
+        """Mask `secret`, however it is spelled, from now on.
+
+        Values under 8 characters are refused: masking them would shred ordinary words.
+        """
+        if len(secret) >= 8 and not (spelled := frozenset(spellings(secret))) <= self._secrets:
+            self._secrets = self._secrets | spelled  # never in place: threads read it meanwhile
 
     def scrub(self, text: str) -> str:
         for secret in self._secrets:
@@ -58,16 +67,42 @@ def is_ours(record: logging.LogRecord) -> bool:
 
 redactor = Redactor()
 
+FILE = "clawloops.log"
+_FILE_BYTES = 1 << 20
+"""The newest file is at most so large, and there is one more from before it."""
+
+
+class _File(RotatingFileHandler):
+    """On a full disk a line stands on standard error alone: the trouble is told there, and not once for each line."""
+
+    def _open(self) -> TextIOWrapper:
+        """Each new one is for us alone."""
+        descriptor = os.open(self.baseFilename, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        return TextIOWrapper(os.fdopen(descriptor, "ab"), encoding=self.encoding)
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        pass
+
+
+def keep(folder: Path) -> logging.Handler:
+    """Also write the lines into a file, for `clawloops support`, until the handler is closed. Raises OSError."""
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    handler = _redacted(_File(folder / FILE, maxBytes=_FILE_BYTES, backupCount=1, encoding="utf-8"))
+    logging.getLogger().addHandler(handler)
+    return handler
+
 
 def configure(level: str) -> None:
     """Send everything at `level` and above to standard error, one line each, redacted."""
-    handler = logging.StreamHandler(sys.stderr)
+    logging.basicConfig(level=level.upper(), handlers=[_redacted(logging.StreamHandler(sys.stderr))], force=True)
+    for told_too_much in ("docker", "urllib3", "aiohttp.access", "aiosqlite"):  # the last one: every value of every row
+        logging.getLogger(told_too_much).setLevel(logging.WARNING)
+    logging.getLogger("aiohttp.server").addFilter(is_ours)
+
+
+def _redacted(handler: logging.Handler) -> logging.Handler:
     handler.addFilter(redactor)
     lines = logging.Formatter("%(asctime)sZ %(levelname)-7s %(name)s [%(request_id)s] %(message)s")
     lines.converter = time.gmtime
     handler.setFormatter(lines)
-    logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
-    logging.getLogger("docker").setLevel(logging.WARNING)
-    logging.getLogger("urllib3").setLevel(logging.WARNING)
-    logging.getLogger("aiohttp.access").setLevel(logging.WARNING)
-    logging.getLogger("aiohttp.server").addFilter(is_ours)
+    return handler

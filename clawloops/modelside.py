@@ -17,27 +17,34 @@ from clawloops.control.backends import Backends
 from clawloops.control.budgets import Budgets
 from clawloops.control.burn import BurnGuard
 from clawloops.control.connecting import BundledParts
+from clawloops.control.egress import Egress
 from clawloops.control.groups import Groups
 from clawloops.control.keys import Keys
 from clawloops.control.ledger import Ledger
 from clawloops.control.library import Library
 from clawloops.control.models import Models
 from clawloops.control.prices import Prices
+from clawloops.control.reports import Reports
+from clawloops.control.trials import Trials
 from clawloops.gateway.books import Books
+from clawloops.gateway.destinations import networks
+from clawloops.gateway.egress import MOST_IN_ALL, EgressProxy
 from clawloops.gateway.health import Health
 from clawloops.gateway.ingress import InUse, Room, gateway, members_door
 from clawloops.gateway.journal import Journal
+from clawloops.gateway.outside import Outside
 from clawloops.gateway.proxy import Proxy
 from clawloops.gateway.queue import Queue
 from clawloops.gateway.reach import Reach
 from clawloops.gateway.resolve import VettedResolver, upstream_session
 from clawloops.gateway.route import Directory
 from clawloops.gateway.upstreams import LiteLLM
+from clawloops.listening import open_door, open_files
+from clawloops.model.decoy import Spot
 from clawloops.model.usage import Call
 from clawloops.store.db import Database
 from clawloops.store.seal import Sealer
 from clawloops.wire.client import Client
-from clawloops.wire.server import Server
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,8 +59,11 @@ class ModelSide:
     ledger: Ledger
     budgets: Budgets
     prices: Prices
+    reports: Reports
     burn: BurnGuard
     library: Library
+    trials: Trials
+    egress: Egress
     reach: Reach
     journal: Journal
 
@@ -66,9 +76,11 @@ class ModelSide:
         await self.ledger.settle_lost()
         await self.budgets.load()
         await self.library.resume()
+        await self.egress.load()
 
-    def doors(
+    async def open_doors(
         self,
+        stack: AsyncExitStack,
         settings: Settings,
         background: Background,
         *,
@@ -76,8 +88,12 @@ class ModelSide:
         refused: Callable[[str], None],
         in_use: InUse,
         is_attended: Callable[[str], bool],
-    ) -> tuple[Server, Server]:
-        """What members' own tools reach, and what runtimes reach. For the rest see `Books`."""
+        spot: Spot,
+    ) -> None:
+        """Let members' own tools in, and runtimes, to the models and out to the internet. For the rest see `Books`.
+
+        Raises SetupError where a port is taken.
+        """
         books = Books(
             self.journal.append,
             self.budgets.gateway,
@@ -89,16 +105,28 @@ class ModelSide:
         )
         background.keep(books.run())
         proxy, room = Proxy(self.reach, books), Room(settings.models_body_mb * 1024**2)
-        return (
-            members_door(self.directory, proxy, room=room),
-            gateway(self.directory, proxy, pool=settings.runtime_pool, in_use=in_use, room=room),
+        way_out = EgressProxy(
+            self.directory,
+            self.egress.permits,
+            self.egress.asking,
+            self.egress.receipts,
+            pool=settings.runtime_pool,
+            outside=Outside(),
+            but=networks(settings.host_addresses),
+            most=min(MOST_IN_ALL, open_files() // 8),  # each has two sockets: the rest is for everybody else
+            spot=spot,
         )
+        for_runtimes = gateway(self.directory, proxy, pool=settings.runtime_pool, in_use=in_use, room=room, spot=spot)
+        await open_door(stack, members_door(self.directory, proxy, room=room, spot=spot), settings.models_listen)
+        await open_door(stack, for_runtimes, f"0.0.0.0:{settings.gateway_port}")
+        await open_door(stack, way_out, f"0.0.0.0:{settings.egress_port}")
 
     def keep_up(self, background: Background) -> None:
         """Begin what goes on beside the calls."""
         background.keep(self.ledger.run())
         background.keep(self.backends.run())
         background.keep(self.models.follow_prices())
+        background.keep(self.egress.run())
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,11 +194,14 @@ async def model_side(
         models=models,
         backends=backends,
         library=library,
+        trials=Trials(models, directory, audit, session, door=settings.models_listen),
+        egress=Egress(db, audit, keep=background.keep),
         groups=Groups(db, audit, changed=regrouped),
         keys=Keys(db, audit, directory),
         ledger=ledger,
         budgets=budgets,
         prices=made.prices,
+        reports=Reports(db, ledger, made.prices),
         burn=BurnGuard(db, audit, keep=background.keep),
         reach=Reach(client, LiteLLM(bundled.litellm_url, bundled.litellm_key), made.health, made.queue),
         journal=journal,

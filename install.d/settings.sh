@@ -62,7 +62,8 @@ read_settings() {
       die "'$port' is not a port" "give a number from 1 to 65535"
     fi
   done
-  if [[ $BASE == localhost || $BASE == *.localhost ]]; then
+  choose_tls
+  if [[ $TLS == none ]]; then
     # Browsers trust plain HTTP there and keep __Host- cookies; nobody else on the network can reach it.
     SCHEME=http PORT=$HTTP_PORT BIND=127.0.0.1
     COMPOSE_FILES=$(without docker-compose.https.yml "$COMPOSE_FILES" :)
@@ -71,6 +72,7 @@ read_settings() {
     COMPOSE_FILES=$(with docker-compose.https.yml "$COMPOSE_FILES" :)
     [[ $HTTP_PORT != "$HTTPS_PORT" ]] || die "HTTP and HTTPS cannot share port $HTTP_PORT" "give another --http-port"
   fi
+  read_tls
   URL=$SCHEME://$BASE
   if [[ $SCHEME$PORT != http80 && $SCHEME$PORT != https443 ]]; then URL+=:$PORT; fi
 }
@@ -104,6 +106,16 @@ overlaps() {
     END { exit !found }'
 }
 
+# This box's own addresses but those of bridges for containers: no agent is to reach them through the proxy, and the canary
+# tries them. Of public IPv6 the whole networks: there the neighbours' addresses are public, too.
+host_addresses() {
+  {
+    ip -4 -o addr show scope global | awk '$2 !~ /^(docker|br-|veth|virbr|cni|flannel)/ { sub("/.*", "", $4); print $4 }'
+    ip -6 -o addr show scope global | awk '$4 ~ /^[23]/ { sub("/.*", "", $4); print $4 }'
+    ip -6 route show | awk '$1 ~ /^[23]/ && /proto (kernel|ra)/ && !/ via / { print $1 }'
+  } | sort -u | paste -sd , -
+}
+
 # The folders, keys and secrets. What is there stays as it is.
 make_data() {
   local mode owner name
@@ -116,6 +128,9 @@ secrets 0 0700
 tls 0 0755
 traefik 0 0755
 traefik/dynamic 0 0755
+traefik/dynamic/again 0 0755
+authority 0 0700
+acme 0 0700
 runtimes 0 0711
 control 0 0700
 log 0 0750
@@ -157,7 +172,6 @@ write_settings() {
   set_value CLAWLOOPS_REGISTRY "$REGISTRY"
   set_value CLAWLOOPS_DATA "$DATA"
   set_value CLAWLOOPS_BASE "$BASE"
-  set_value CLAWLOOPS_SCHEME "$SCHEME"
   set_value CLAWLOOPS_PORT "$PORT"
   set_value CLAWLOOPS_BIND "$BIND"
   set_value CLAWLOOPS_HTTP_PORT "$HTTP_PORT"
@@ -179,11 +193,12 @@ write_settings() {
     *,ollama,*) set_value CLAWLOOPS_OLLAMA_URL http://ollama:11434 ;;
     *) set_value CLAWLOOPS_OLLAMA_URL '' ;;
   esac
-  for key in RUNTIME_MEMORY_MB=2048 RUNTIME_CPUS=2 PAUSE_AFTER_MINUTES=15 STOP_AFTER_MINUTES=240 BOOTS_AT_ONCE=0 LOG_LEVEL=info; do
+  for key in RUNTIME_MEMORY_MB=2048 RUNTIME_CPUS=2 PAUSE_AFTER_MINUTES=15 STOP_AFTER_MINUTES=240 BOOTS_AT_ONCE=0 SANDBOX=runc LOG_LEVEL=info; do
     need_value "CLAWLOOPS_${key%=*}" "${key#*=}"
   done
+  set_value CLAWLOOPS_HOST_ADDRESSES "$(host_addresses)"
   for key in "${!IMAGES[@]}"; do set_value "$key" "${IMAGES[$key]}"; done
-  set_value CLAWLOOPS_TRAEFIK_CONFIG "$(cat "$ROOT/traefik/traefik.yml" "$ROOT/traefik/run.sh" | sha256sum | cut -c 1-12)-$SCHEME-$HTTPS_PORT"
+  write_tls_settings
 
   if ! cmp -s "$TMP/env" "$DATA/.env"; then
     (umask 077 && cp "$TMP/env" "$DATA/.env.new") && mv "$DATA/.env.new" "$DATA/.env"

@@ -1,14 +1,27 @@
 # shellcheck shell=bash
 # Traefik's configuration, the services, and the wait until a browser would get an answer.
 
-# render TEMPLATE TARGET: fills @NAME@ in; lines that start with #https are for HTTPS alone. Written only when it differs.
+# Marks of the lines in traefik/ that are for some installs only: those of this one.
+marks() {
+  if [[ $TLS != none ]]; then echo https; fi
+  case $TLS in
+    acme-http) echo acme http01 ;;
+    acme-dns) echo acme dns01 ${RESOLVERS:+resolvers} ;;
+  esac
+  if [[ $TLS == acme-* && -s $DATA/acme/ca.pem ]]; then echo private; fi
+  # Only where every browser trusts the certificates: else it would lock out whoever has not learnt to.
+  if [[ $TLS == acme-* && $DIRECTORY == "$PUBLIC_DIRECTORY" ]]; then echo hsts; fi
+}
+
+# render TEMPLATE TARGET: fills @NAME@ in, and lines with a mark of this install. Written only when it differs.
 render() {
-  local address pool stamp=''
+  local address pool each script=() store=${DIRECTORY#https://}
   address=$(setting CLAWLOOPS_EDGE_ADDRESS) pool=$(setting CLAWLOOPS_RUNTIME_POOL)
-  if [[ $SCHEME == https ]]; then stamp=$(openssl x509 -in "$DATA/tls/server.crt" -noout -serial | cut -d = -f 2); fi
-  sed -e "$([[ $SCHEME == https ]] && echo 's/^#https//' || echo '/^#https/d')" \
+  for each in $(marks); do script+=(-e "s/^#$each//"); done
+  sed "${script[@]}" -e '/^#\(https\|hsts\|acme\|http01\|dns01\|private\|resolvers\)/d' \
     -e "s|@EDGE_ADDRESS@|$address|g; s|@INSTALL_ID@|$INSTALL_ID|g; s|@HTTPS_PORT@|$HTTPS_PORT|g; s|@BASE@|$BASE|g" \
-    -e "s|@RUNTIME_POOL@|$pool|g; s|@CERTIFICATE@|$stamp|g" \
+    -e "s|@RUNTIME_POOL@|$pool|g; s|@EMAIL@|$EMAIL|g; s|@DIRECTORY@|$DIRECTORY|g; s|@HOURS@|$HOURS|g" \
+    -e "s|@STORE@|${store%%/*}-$TLS|g; s|@PROVIDER@|$DNS_PROVIDER|g; s|@RESOLVERS@|$RESOLVERS|g" \
     -e "s|@ENTRYPOINT@|$([[ $SCHEME == https ]] && echo websecure || echo web)|g" \
     -e "s|@WORKSPACE_HOST@|^[a-z0-9-]+[.]ws[.]${BASE//./[.]}\$|g" "$1" >"$TMP/rendered"
   if ! cmp -s "$TMP/rendered" "$2"; then
@@ -64,8 +77,8 @@ drop_stranded_sharers() {
 
 # As a browser on this machine would ask, past whatever the resolver says.
 ask() {
-  local trust=()
-  if [[ $SCHEME == https ]]; then trust=(--cacert "$DATA/tls/ca.crt"); fi
+  local trust=(--insecure) # whose certificate is not there yet; tell_tls waits for it
+  if [[ $TLS == own ]]; then trust=(--cacert "$DATA/tls/ca.crt"); fi
   curl --silent --fail --max-time 5 --noproxy '*' "${trust[@]}" --resolve "$BASE:$PORT:127.0.0.1" "$SCHEME://$BASE:$PORT$1"
 }
 
@@ -74,7 +87,7 @@ wait_until_healthy() {
   say "waiting for $URL/healthz"
   until ask /healthz >/dev/null; do
     if ((SECONDS >= until)); then
-      for each in guard traefik clawloops; do
+      for each in guard traefik clawloops $([[ $TLS != own && $TLS != files ]] || echo certificates); do
         compose logs --tail=12 "$each" 2>&1 | cut -c 1-300 | sed 's/^/    | /' >&2
       done
       die "ClawLoops does not answer at $URL/healthz after 120 s" \
@@ -87,7 +100,7 @@ wait_until_healthy() {
 greet() {
   local link
   say "ClawLoops is up: $URL"
-  check_name
+  tell_tls
   link=$(compose exec -T clawloops clawloops setup-link </dev/null 2>"$TMP/link.log" | tr -d '\r') || {
     tail_of link 5
     die "the set-up link could not be made" "run: docker exec clawloops-$INSTALL_ID-clawloops clawloops setup-link"

@@ -27,7 +27,7 @@ uninstall() {
   remove_images
   # Only what we made: a folder that held other things before keeps them.
   local name
-  for name in control keys secrets tls traefik runtimes backups journal imports log ollama parcels postgres vllm .env; do
+  for name in control keys secrets tls authority acme traefik runtimes backups journal imports log ollama parcels postgres vllm .env; do
     rm -rf "${DATA:?}/$name"
   done
   rm -f "$DATA"/clawloops.db* "$DATA/leader.lock" "$DATA/nudge"

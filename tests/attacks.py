@@ -11,8 +11,14 @@ from dataclasses import dataclass
 import pytest
 
 TABLE = {
-    1: ("a runtime looks for the host, the LAN, the cloud's metadata", "a network of its own without a way out"),
-    2: ("a runtime looks for another one through the edge", "a /29 for each, and an edge that forwards nothing"),
+    1: (
+        "a runtime looks for the host, the LAN, the cloud's metadata",
+        "a network without a way out, tested each minute",
+    ),
+    2: (
+        "a runtime looks for another one through the edge",
+        "a /29 for each, an edge that forwards nothing, watched",
+    ),
     3: (
         "a runtime looks for the dashboard, ForwardAuth, Traefik",
         "loopback and the front address, closed to the pool",

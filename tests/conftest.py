@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import faulthandler
+import io
+import logging
 import os
 import signal
-from collections.abc import Generator
+import sys
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from types import FrameType
 
 import pytest
+
+from clawloops import log
 
 pytest_plugins = ["tests.attacks"]
 
@@ -25,6 +30,7 @@ def pytest_configure(config: pytest.Config) -> None:
         "attacks(row, …): a hostile runtime, browser or neighbour; rows of tests/attacks.py",
         "browser: needs Chromium",
         "litellm: needs LiteLLM's own environment",
+        "oidc: needs a real OpenID Connect server, on Node",
         "vllm: a real vLLM, in an environment of its own (tests/run vllm)",
     ):
         config.addinivalue_line("markers", line)
@@ -61,3 +67,15 @@ def artifacts() -> Path:
     folder = Path(os.environ.get("CLAWLOOPS_TEST_ARTIFACTS") or ROOT / "artifacts")
     folder.mkdir(parents=True, exist_ok=True)
     return folder
+
+
+@pytest.fixture
+def said(monkeypatch: pytest.MonkeyPatch) -> Iterator[io.StringIO]:
+    """The log as a process of ours writes it, from `info` on."""
+    root, server, told = logging.getLogger(), logging.getLogger("aiohttp.server"), io.StringIO()
+    before = root.handlers[:], root.level, server.filters[:]
+    monkeypatch.setattr(sys, "stderr", told)
+    log.configure("info")
+    yield told
+    root.handlers[:], server.filters[:] = before[0], before[2]
+    root.setLevel(before[1])

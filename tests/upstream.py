@@ -44,6 +44,7 @@ class Script:
     pieces: list[str] | None = None  # Latin-1
     content_type: str = ""  # what a stream usually has there
     tool: bool = False
+    call: dict[str, Any] | None = None  # calls this tool (name, arguments) once in a conversation, then says `words`
     gap_s: float = 0.0
     stepwise: bool = False  # each chunk but the first waits for `Upstream.step`
     status: int = 200
@@ -243,10 +244,11 @@ def _events(path: str, body: Any, script: Script) -> list[str]:
         return dialects.events(path, body, script.words, tool=script.tool)
     with_usage = script.tells or bool((body.get("stream_options") or {}).get("include_usage"))
     deltas: list[dict[str, Any]] = [{"role": "assistant", "content": word} for word in script.words]
-    if script.tool:
-        deltas = [{"role": "assistant", "tool_calls": [{"index": 0, **_tool_call(body)}]}]
+    calls = script.tool or (script.call is not None and not any(each["role"] == "tool" for each in body["messages"]))
+    if calls:
+        deltas = [{"role": "assistant", "tool_calls": [{"index": 0, **_tool_call(body, script.call)}]}]
     choices: list[list[dict[str, Any]]] = [[{"index": 0, "delta": each, "finish_reason": None}] for each in deltas]
-    choices.append([{"index": 0, "delta": {}, "finish_reason": "tool_calls" if script.tool else "stop"}])
+    choices.append([{"index": 0, "delta": {}, "finish_reason": "tool_calls" if calls else "stop"}])
     chunks: list[dict[str, Any]] = [{"choices": each, **({"usage": None} if with_usage else {})} for each in choices]
     if with_usage:
         chunks.append({"choices": [], "usage": _usage(script)})
@@ -270,9 +272,10 @@ def _usage(script: Script) -> dict[str, Any]:
     }
 
 
-def _tool_call(body: Any) -> dict[str, Any]:
-    name = body["tools"][0]["function"]["name"]
-    return {"id": "call_1", "type": "function", "function": {"name": name, "arguments": '{"city": "Bern"}'}}
+def _tool_call(body: Any, call: dict[str, Any] | None = None) -> dict[str, Any]:
+    told = call or {"name": body["tools"][0]["function"]["name"], "arguments": {"city": "Bern"}}
+    function = {"name": told["name"], "arguments": json.dumps(told["arguments"])}
+    return {"id": "call_1", "type": "function", "function": function}
 
 
 @asynccontextmanager

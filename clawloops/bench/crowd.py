@@ -1,4 +1,4 @@
-"""Many light runtimes at once: a pass over all of them, memory, a restart of the control plane, and its idling."""
+"""Many light runtimes at once: a pass over all of them, memory, restarts of control plane and Traefik, and idling."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import aiohttp
 from clawloops.bench.report import Figure, spread
 from clawloops.bench.served import Served, serving
 from clawloops.bench.stage import Stage
-from clawloops.bench.visitor import Member, members, settle, wish
+from clawloops.bench.visitor import Browser, Member, members, settle, wish
 from clawloops.model.runtime import Phase, Want
 
 FEW = 20
@@ -53,6 +53,8 @@ async def crowd(stage: Stage, http: aiohttp.ClientSession, image: str, *, many: 
             Figure(name=f"memory of the control plane, {many} runtimes", value=served.memory_mb(), unit="MB", gate=150)
         )
         figures.append(Figure(name="the same, at its highest", value=served.memory_mb("VmHWM"), unit="MB"))
+        if stage.traefik:
+            figures.append(await _front_restarts(stage, Browser.on(stage, http), crew[-1]))
         before = await asyncio.to_thread(_starts, stage)
         stopping = time.monotonic()
     return figures + await _restarts(stage, http, image, crew, Mark(before, stopping))
@@ -86,16 +88,32 @@ async def _passes(stage: Stage, served: Served, crew: Sequence[Member]) -> list[
     ]
 
 
+async def _front_restarts(stage: Stage, browser: Browser, member: Member) -> Figure:
+    """Traefik asks Docker for every route again; until a member is let in."""
+    await browser.let_in(member)
+    took: list[float] = []
+    for _ in range(RESTARTS):
+        began = time.monotonic()
+        await asyncio.to_thread(stage.restart_traefik)
+        took.append(await browser.let_in(member, seconds=30) - began)
+        await asyncio.sleep(SETTLE_S)
+    return Figure(name="restart of Traefik until a member is let in", value=median(took), unit="s", gate=3,
+                  spread=spread(took))  # fmt: skip
+
+
 async def _restarts(
     stage: Stage, http: aiohttp.ClientSession, image: str, crew: Sequence[Member], mark: Mark
 ) -> list[Figure]:
-    """From SIGTERM to the old one until the new one answers, and until its board shows every runtime ready."""
+    """From SIGTERM to the old one until the new one answers, a member is let in, and its board shows all ready."""
     before, stopping = mark.starts, mark.stopping
     answered: list[float] = []
+    entered: list[float] = []
     shown: list[float] = []
+    browser = Browser.on(stage, http)
     for _ in range(RESTARTS):
         async with serving(stage, stage.settings(image=image, **_STARTS), http) as served:
             answered.append(time.monotonic() - stopping)
+            entered.append(await browser.let_in(crew[-1]) - stopping)
             shown.append(await served.all_show(_ids(crew), Phase.READY, seconds=60) - stopping)
             await asyncio.sleep(SETTLE_S)
             stopping = time.monotonic()
@@ -103,6 +121,8 @@ async def _restarts(
     disturbed = sum(1 for name in before.keys() | after.keys() if before.get(name) != after.get(name))
     return [
         Figure(name="restart until it serves again", value=median(answered), unit="s", gate=3, spread=spread(answered)),
+        Figure(name="restart until a member is let in", value=median(entered), unit="s", gate=3,
+               spread=spread(entered)),
         Figure(name=f"restart until the board shows all {len(crew)}", value=median(shown), unit="s", gate=3,
                spread=spread(shown)),
         Figure(name="runtimes disturbed by the restarts", value=disturbed, unit="", gate=0),

@@ -1,8 +1,8 @@
 """ForwardAuth's real listener in a process of its own: `python -m clawloops.bench.door DATA`.
 
-One member with a workspace that is ready, and their session there. Prints its port once it listens; what a browser's
-request looks like to it is in DATA/asked.json: the path, and headers. With `--empty` an aiohttp handler that does
-nothing listens in its place.
+A few members with workspaces that are ready, and a session of each there. Prints its port once it listens; what it is
+asked about each is in DATA/asked.json: path, host and cookie. SIGUSR1 revokes one session after the other. With
+`--empty`, an aiohttp handler that does nothing listens in its place.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import asyncio
 import ipaddress
 import json
 import secrets
+import signal
 import sys
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -22,6 +23,7 @@ from clawloops.background import calm_collector
 from clawloops.clock import now_ms
 from clawloops.control.accounts import Accounts
 from clawloops.control.audit import Audit
+from clawloops.control.inspections import Inspections
 from clawloops.control.runtimes import Runtimes
 from clawloops.control.sessions import Sessions
 from clawloops.log import configure
@@ -32,9 +34,11 @@ from clawloops.orchestrator.board import Board
 from clawloops.store.db import open_database
 from clawloops.store.migrate import migrate
 from clawloops.web import cookies
+from clawloops.web.apps import auth_door
 from clawloops.web.context import Site
-from clawloops.web.routes import auth_app
+from clawloops.web.visit import Doorkeeper
 
+MEMBERS = 8
 _BASE = "bench.localhost"
 
 
@@ -57,38 +61,40 @@ async def main(data: Path) -> None:
         audit, sessions, board = Audit(db, b""), Sessions(db), Board()
         accounts = Accounts(db, sessions, audit)
         runtimes = Runtimes(db, audit, pool=ipaddress.IPv4Network("10.201.0.0/24"), wake=lambda _: None)
-        user = User("u" + secrets.token_hex(8), "mia", "Mia", Role.MEMBER, "-", None, now_ms())
-        await accounts.keep(user)
-        accounts.remember(user)
-        runtime = await runtimes.open(user)
-        board.know(runtime)
-        board.put(View(runtime.id, Phase.READY, address="127.0.0.1", since=now_ms()))
-        _, parent = await sessions.issue(user.id, SessionKind.DASHBOARD)
-        token, _ = await sessions.issue(user.id, SessionKind.WORKSPACE, runtime_id=runtime.id, parent=parent)
-        asked = {
-            "path": f"/forward-auth/{runtime.id}",
-            "headers": {
-                "X-Forwarded-Method": "GET",
-                "X-Forwarded-Proto": "http",
-                "X-Forwarded-Host": site.workspace_host(runtime.slug),
-                "X-Forwarded-Uri": "/chat?session=main",
-                "X-Forwarded-For": "192.0.2.7",
-                "Cookie": f"theme=dark; {cookies.WORKSPACE}={token}",
-                "Accept": "text/html,application/xhtml+xml",
-                "User-Agent": "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0",
-            },
-        }
-        await asyncio.to_thread((data / "asked.json").write_text, json.dumps(asked))
-        app = auth_app(
+        doorkeeper = Doorkeeper(
             site=site,
             accounts=accounts,
             sessions=sessions,
+            inspections=Inspections(db, accounts, sessions, audit),
             runtimes=runtimes,
             board=board,
             waker=Nobody(),
             activity=Activity(),
         )
-        await _serve(stack, app)
+        asked, issued = [], []
+        for number in range(MEMBERS):
+            user = User("u" + secrets.token_hex(8), f"m{number}", "Mia", Role.MEMBER, "-", None, now_ms())
+            await accounts.keep(user)
+            accounts.remember(user)
+            runtime = await runtimes.open(user)
+            board.know(runtime)
+            board.put(View(runtime.id, Phase.READY, address="127.0.0.1", since=now_ms()))
+            _, parent = await sessions.issue(user.id, SessionKind.DASHBOARD)
+            token, session = await sessions.issue(user.id, SessionKind.WORKSPACE, runtime_id=runtime.id, parent=parent)
+            issued.append(session)
+            host = site.workspace_host(runtime.slug)
+            cookie = f"theme=dark; {cookies.WORKSPACE}={token}"
+            asked.append({"path": f"/forward-auth/{runtime.id}", "host": host, "cookie": cookie})
+        await asyncio.to_thread((data / "asked.json").write_text, json.dumps(asked))
+        told = asyncio.Event()
+        asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, told.set)
+        print(await auth_door(doorkeeper).listen("127.0.0.1", 0), flush=True)
+        calm_collector()
+        for session in issued:
+            await told.wait()
+            told.clear()
+            await sessions.revoke(session)
+        await asyncio.Event().wait()
 
 
 async def empty() -> None:

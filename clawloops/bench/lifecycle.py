@@ -9,7 +9,6 @@ import argparse
 import asyncio
 import contextlib
 import os
-import signal
 import sys
 import time
 from collections.abc import Awaitable, Sequence
@@ -21,7 +20,7 @@ import docker.errors
 from clawloops.bench import report
 from clawloops.bench.crowd import crowd
 from clawloops.bench.report import Figure
-from clawloops.bench.stage import Stage, newest
+from clawloops.bench.stage import Stage, newest, run
 from clawloops.bench.workspace import boots, wakes
 from clawloops.errors import SetupError
 
@@ -56,25 +55,10 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--runtimes", type=int, help="size of the crowd")
     parser.add_argument("--idle", type=float, metavar="SECONDS", help="how long idling is watched")
     chosen = parser.parse_args(arguments)
-    if os.geteuid() != 0:
-        raise SetupError("the benchmark makes networks and looks into their namespaces: run it as root")
-    try:
-        figures = asyncio.run(_measure(chosen))
-    except (KeyboardInterrupt, asyncio.CancelledError):
-        _say("stopped; what it had made is swept up")
-        return 130
-    except (docker.errors.DockerException, OSError) as error:
-        raise SetupError(
-            f"it could not be measured: {error}; `docker info` shows whether the Engine is well"
-        ) from error
-    print(report.as_json(figures) if chosen.json else report.table(figures))
-    return 0 if report.holds(figures) else 1
+    return run(lambda: _measure(chosen), as_json=chosen.json)
 
 
 async def _measure(chosen: argparse.Namespace) -> list[Figure]:
-    task = asyncio.current_task()
-    if task is not None:
-        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
     with contextlib.closing(docker.DockerClient()) as client:
         image = chosen.image or newest(client, "clawloops/openclaw")
         if not image:

@@ -31,7 +31,7 @@ class Served:
         self.phases: dict[str, tuple[Phase, float]] = {}  # each runtime's, and since when it is shown
         self._process = process
         self._witness = witness.open("rb")
-        self._log = log
+        self._log, self._log_from = log, log.stat().st_size
         self._begun: dict[str, float] = {}
         self._looked: dict[str, float] = {}  # when the last finished look had begun
         self._finished: dict[str, float] = {}
@@ -87,6 +87,16 @@ class Served:
             if time.monotonic() - self.began > 60:
                 await self.until("it answers", lambda: False, seconds=0)
             await asyncio.sleep(0.01)
+
+    async def tested(self) -> None:
+        """Wait for its first self-test of the isolation: starts wait for that, once in a control plane's life."""
+
+        def is_told() -> bool:
+            with self._log.open("rb") as log:
+                log.seek(self._log_from)
+                return b"self-test of the isolation" in log.read()
+
+        await self.until("the walls are tested", is_told, seconds=60)
 
     def cpu_s(self) -> float:
         """CPU time of all its threads so far (proc(5), stat: utime and stime)."""

@@ -11,9 +11,13 @@ import random
 import re
 import secrets
 import shutil
+import signal
 import socket
+import subprocess
+import sys
 import tempfile
-from collections.abc import AsyncIterator, Callable, Iterable
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from datetime import datetime
@@ -25,6 +29,8 @@ import aiohttp
 import docker
 import docker.errors
 
+from clawloops.bench import report
+from clawloops.bench.report import Figure
 from clawloops.errors import SetupError
 from clawloops.runtimes import names
 from clawloops.runtimes.client import Engine
@@ -53,10 +59,40 @@ ENTRYPOINT ["perl", "/opt/standin.pl"]
 """
 
 
+def run(measure: Callable[[], Awaitable[list[Figure]]], *, as_json: bool) -> int:
+    """Measure on a stage, and print what was found; SIGTERM and Ctrl-C sweep up as well.
+
+    0 when every gate holds, 1 when one does not, 130 when it was stopped. Raises SetupError.
+    """
+    if os.geteuid() != 0:
+        raise SetupError("the benchmark makes networks and looks into their namespaces: run it as root")
+
+    async def stoppable() -> list[Figure]:
+        task = asyncio.current_task()
+        if task is not None:
+            asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+        return await measure()
+
+    try:
+        figures = asyncio.run(stoppable())
+    except (KeyboardInterrupt, asyncio.CancelledError):
+        print("stopped; what it had made is swept up", file=sys.stderr, flush=True)
+        return 130
+    except (docker.errors.DockerException, OSError) as error:
+        raise SetupError(
+            f"it could not be measured: {error}; `docker info` shows whether the Engine is well"
+        ) from error
+    print(report.as_json(figures) if as_json else report.table(figures))
+    return 0 if report.holds(figures) else 1
+
+
 class Stage:
     """`peer_id` labels what is only compared with: no control plane ever takes it for its own."""
 
-    def __init__(self, client: docker.DockerClient, *, traefik: str) -> None:
+    def __init__(
+        self, client: docker.DockerClient, *, traefik: str, database: str = "", password_file: str = ""
+    ) -> None:
+        """`database`: an empty PostgreSQL; "" for SQLite in the stage's own folder."""
         self.docker = client
         self.engine = Engine()
         self.traefik = traefik
@@ -64,7 +100,9 @@ class Stage:
         self.edge = f"clawloops-{self.install_id}-edge"
         self.data = Path(tempfile.mkdtemp(prefix="clawloops-bench-", dir="/var/tmp"))  # made 0700
         self.pool, self._spare = _free(client)
+        self.database, self.password_file = database or f"sqlite:///{self.data}/clawloops.db", password_file
         self._swap = self.data / "swap"
+        self._guard: subprocess.Popen[bytes] | None = None
         self._standin = f"clawloops/bench-standin:{self.install_id}"
 
     async def open(self, image: str) -> None:
@@ -80,6 +118,9 @@ class Stage:
         try:
             await asyncio.to_thread(self._sweep)
         finally:
+            if self._guard is not None:
+                self._guard.kill()
+                await asyncio.to_thread(self._guard.wait)
             self.engine.close()
             shutil.rmtree(self.data, ignore_errors=True)
 
@@ -95,12 +136,18 @@ class Stage:
             "base": BASE,
             "runtime_pool": self.pool,
             "openclaw_image": image,
+            "database_url": self.database,
+            "database_password_file": self.password_file,
             **changes,
         }
         return {"PATH": os.environ["PATH"], **{f"CLAWLOOPS_{key.upper()}": str(each) for key, each in values.items()}}
 
     def install(self, image: str, install_id: str) -> Install:
         return Install(install_id=install_id, data=str(self.data), edge=self.edge, image=image)
+
+    @property
+    def _traefik_name(self) -> str:
+        return f"clawloops-{self.install_id}-traefik"
 
     @property
     def edge_pid(self) -> int:
@@ -132,6 +179,10 @@ class Stage:
         """When a runtime's container was last started, Unix seconds."""
         row = self.docker.api.inspect_container(names.container(self.install_id, runtime_id))
         return datetime.fromisoformat(str(row["State"]["StartedAt"])).timestamp()
+
+    def restart_traefik(self) -> None:
+        """As `docker restart` does; returns when it runs again."""
+        self.docker.api.restart(self._traefik_name, timeout=10)
 
     def nudge(self) -> Callable[[], None]:
         """A deed in Docker after which the control plane looks at every runtime; to be done as often as wanted."""
@@ -175,7 +226,25 @@ class Stage:
             sysctls={"net.ipv4.ip_forward": "0"},
         )
         if self.traefik:
+            self._start_guard(image)
             self._run_traefik(label)
+
+    def _start_guard(self, image: str) -> None:
+        """Shows Traefik its routes, as in the appliance. The control plane does without it here: the guard would have
+        to know each part's own limits."""
+        folder = self.data / "guard"
+        for each in ("engine", "routes"):
+            (folder / each).mkdir(parents=True)
+        command = [sys.executable, "-m", "clawloops.guard"]
+        with (self.data / "guard.log").open("ab") as log:
+            self._guard = subprocess.Popen(
+                command, cwd=ROOT, env=self.settings(image=image, guard=folder), stderr=log, start_new_session=True
+            )
+        until = time.monotonic() + 10
+        while not (folder / "routes" / "docker.sock").exists():
+            if time.monotonic() > until or self._guard.poll() is not None:
+                raise SetupError(f"the guard does not start: {(self.data / 'guard.log').read_text()[-1000:]}")
+            time.sleep(0.02)
 
     def _run_traefik(self, label: dict[str, str]) -> None:
         folder = self.data / "traefik"
@@ -198,20 +267,23 @@ class Stage:
         self.docker.containers.run(
             self.traefik,
             entrypoint=["traefik", "--configFile=/etc/traefik/traefik.yml"],
-            name=f"clawloops-{self.install_id}-traefik",
+            name=self._traefik_name,
             network_mode=f"container:{self.edge}",
             labels=label,
             init=True,
             detach=True,
-            # Without a guard between them: it would have to know each part's own limits.
-            volumes=[f"{folder}:/etc/traefik:ro", "/var/run/docker.sock:/run/guard/routes/docker.sock:ro"],
+            volumes=[f"{folder}:/etc/traefik:ro", f"{self.data}/guard/routes:/run/guard/routes:ro"],
         )
 
     def _sweep(self) -> None:
         for install_id in (self.install_id, self.peer_id):
             mine: dict[str, Any] = {"label": f"{names.INSTALL}={install_id}"}
             with ThreadPoolExecutor(8) as pool:
-                _all(pool, (each.remove for each in self.docker.containers.list(all=True, filters=mine)), force=True)
+                _all(
+                    pool,
+                    (each.remove for each in self.docker.containers.list(all=True, filters=mine, ignore_removed=True)),
+                    force=True,
+                )
                 _all(pool, (each.remove for each in self.docker.networks.list(filters=mine)))
                 _all(pool, (each.remove for each in self.docker.volumes.list(filters=mine)), force=True)
         with contextlib.suppress(docker.errors.ImageNotFound):

@@ -8,6 +8,7 @@ import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import aiohttp
 from yarl import URL
@@ -50,8 +51,9 @@ class Member:
 
 
 @asynccontextmanager
-async def _database(stage: Stage) -> AsyncIterator[Database]:
-    db = await open_database(f"sqlite:///{stage.data}/clawloops.db")
+async def database(stage: Stage) -> AsyncIterator[Database]:
+    password = await asyncio.to_thread(Path(stage.password_file).read_text) if stage.password_file else None
+    db = await open_database(stage.database, password=password and password.strip())
     try:
         await migrate(db, backup_dir=stage.data / "backups")
         yield db
@@ -59,15 +61,15 @@ async def _database(stage: Stage) -> AsyncIterator[Database]:
         await db.close()
 
 
-async def members(stage: Stage, count: int, want: Want) -> list[Member]:
+async def members(stage: Stage, count: int, want: Want, *, role: Role = Role.MEMBER) -> list[Member]:
     """New ones, each with a workspace that is wanted so."""
-    async with _database(stage) as db:
+    async with database(stage) as db:
         audit, sessions = Audit(db, _KEY), Sessions(db)
         accounts, runtimes = Accounts(db, sessions, audit), _runtimes(stage, db)
         made = []
         for _ in range(count):
             number = secrets.token_hex(8)
-            user = User("u" + number, "m" + number, "Member", Role.MEMBER, "-", None, now_ms())
+            user = User("u" + number, "m" + number, "Member", role, "-", None, now_ms())
             await accounts.keep(user)
             runtime = await runtimes.open(user)
             if want is not Want.RUNNING:
@@ -83,7 +85,7 @@ async def members(stage: Stage, count: int, want: Want) -> list[Member]:
 
 async def wish(stage: Stage, those: Sequence[Member], want: Want) -> None:
     """While no control plane runs."""
-    async with _database(stage) as db:
+    async with database(stage) as db:
         runtimes = _runtimes(stage, db)
         for each in those:
             await runtimes.wish(each.runtime_id, want, by=each.user)
@@ -91,7 +93,7 @@ async def wish(stage: Stage, those: Sequence[Member], want: Want) -> None:
 
 async def asleep(stage: Stage, those: Sequence[Member], sleep: Sleep) -> None:
     """They are wanted running and asleep, as if by the rules: OpenClaw, asked so soon after its boot, would be busy."""
-    async with _database(stage) as db:
+    async with database(stage) as db:
         for each in those:
             row = await rows.get(db, each.runtime_id)
             if row is not None:
@@ -100,7 +102,7 @@ async def asleep(stage: Stage, those: Sequence[Member], sleep: Sleep) -> None:
 
 async def settle(stage: Stage) -> None:
     """Those of earlier parts are stopped and keep their image: their sleep and upgrades are no part of the next."""
-    async with _database(stage) as db:
+    async with database(stage) as db:
         for each in await rows.all(db):
             await rows.put(db, replace(each, want=Want.STOPPED, sleep=Sleep.AWAKE, pin=each.image))
 
@@ -115,6 +117,10 @@ class Browser:
     def __init__(self, http: aiohttp.ClientSession, front: str) -> None:
         self._http = http
         self._front = front  # Traefik's address; "" without it
+
+    @classmethod
+    def on(cls, stage: Stage, http: aiohttp.ClientSession) -> Browser:
+        return cls(http, stage.front_address if stage.traefik else "")
 
     async def press(self, member: Member, button: str) -> None:
         """A button on the dashboard: open, start, stop or delete."""
@@ -141,6 +147,22 @@ class Browser:
                 return await self._visit(member, began)
         except TimeoutError:
             return time.monotonic() - began, f"no answer within {PATIENCE_S} s"
+
+    async def let_in(self, member: Member, *, seconds: float = 10) -> float:
+        """Visit again and again until they are let in (Traefik reads labels every two seconds or so).
+
+        Returns when that was, by the monotonic clock. Raises SetupError with what they were told last.
+        """
+        until, told = time.monotonic() + seconds, "nothing"
+        while time.monotonic() < until:
+            try:
+                _, told = await self.visit(member)
+            except aiohttp.ClientError as error:
+                told = str(error)
+            if not told:
+                return time.monotonic()
+            await asyncio.sleep(0.02)
+        raise SetupError(f"nobody is let in to {member.host}: {told}")
 
     async def _visit(self, member: Member, began: float) -> tuple[float, str]:
         if self._front:

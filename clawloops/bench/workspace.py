@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import sys
 import time
 from collections.abc import Awaitable, Sequence
@@ -38,7 +37,8 @@ async def boots(stage: Stage, http: aiohttp.ClientSession, image: str, *, rounds
     first: list[float] = []
     again: list[float] = []
     async with serving(stage, stage.settings(image=image, pause_after_minutes=NEVER), http) as served:
-        desk = Desk(stage, served, _browser(stage, http), ready)
+        desk = Desk(stage, served, Browser.on(stage, http), ready)
+        await served.tested()
         for turn, (member, peer) in enumerate(zip(visitors, peers, strict=True)):
             await peer.prepare()
             for ours in _order(turn):
@@ -50,7 +50,8 @@ async def boots(stage: Stage, http: aiohttp.ClientSession, image: str, *, rounds
                     await peer.stop()
     await asleep(stage, visitors, Sleep.STOPPED)
     async with serving(stage, stage.settings(image=image, pause_after_minutes=NEVER), http) as served:
-        desk = Desk(stage, served, _browser(stage, http), ready)
+        desk = Desk(stage, served, Browser.on(stage, http), ready)
+        await served.tested()
         for turn, (member, peer) in enumerate(zip(visitors, peers, strict=True)):
             await served.shows(member.runtime_id, Phase.ASLEEP, since=0)
             for ours in _order(turn):
@@ -74,11 +75,11 @@ async def wakes(
     async with serving(stage, stage.settings(image=image, pause_after_minutes=NEVER), http) as served:
         for each in visitors:
             await served.shows(each.runtime_id, Phase.READY, since=0, seconds=runtimes * 60 + 60)
-            await _let_in(_browser(stage, http), each)
+            await Browser.on(stage, http).let_in(each)
     await asleep(stage, visitors, Sleep.PAUSED)
     environment = stage.settings(image=image, pause_after_minutes=SOON, stop_after_minutes=NEVER)
     async with serving(stage, environment, http) as served:
-        browser = _browser(stage, http)
+        browser = Browser.on(stage, http)
         resident = [await _wake(served, browser, visitors[number % runtimes]) for number in range(count)]
         awake = [await _visit(browser, each) for each in visitors for _ in range(5)]
         way = "through Traefik" if stage.traefik else "ForwardAuth, then the runtime"
@@ -131,10 +132,6 @@ class Desk:
         await self._served.shows(member.runtime_id, Phase.STOPPED, since=since)
 
 
-def _browser(stage: Stage, http: aiohttp.ClientSession) -> Browser:
-    return Browser(http, stage.front_address if stage.traefik else "")
-
-
 async def _wake(served: Served, browser: Browser, member: Member) -> float:
     _, since = served.phases.get(member.runtime_id, (None, 0.0))
     await served.shows(member.runtime_id, Phase.PAUSED, since=since, seconds=_BUSY_S)
@@ -155,16 +152,6 @@ async def _visit(browser: Browser, member: Member) -> float:
             raise SetupError(f"nobody is let in to {member.host}: {why}")
         await asyncio.sleep(0.02)
         tried = time.monotonic() - began
-
-
-async def _let_in(browser: Browser, member: Member) -> None:
-    """Traefik reads labels every two seconds or so."""
-    for _ in range(100):
-        with contextlib.suppress(aiohttp.ClientError):
-            if not (await browser.visit(member))[1]:
-                return
-        await asyncio.sleep(0.1)
-    raise SetupError(f"nobody is let in to {member.host}")
 
 
 async def _from_swap(stage: Stage, served: Served, browser: Browser, visitors: Sequence[Member]) -> list[Figure]:

@@ -13,8 +13,9 @@ from clawloops.control.passwords import Passwords
 from clawloops.control.sessions import Sessions
 from clawloops.control.throttle import Throttle
 from clawloops.errors import BadInput, Conflict, Forbidden, NotFound, NotSignedIn
+from clawloops.finishing import finish
 from clawloops.model.account import Role, Session, SessionKind, User
-from clawloops.store import users
+from clawloops.store import resets, users
 from clawloops.store.db import Database
 
 _LOGIN = re.compile(r"^[a-z][a-z0-9._-]{1,31}$")
@@ -27,24 +28,39 @@ class Accounts:
         self._audit = audit
         self._passwords = Passwords()
         self._throttle = Throttle()
+        self._own_throttle = Throttle()  # of whoever is signed in: nobody outside can use it up
         self._users: dict[str, User] = {}
+        self._changes = 0  # to `_users`
         self.on_disabled: Callable[[str], Awaitable[None]] | None = None  # user id; set by app.py
         self.on_enabled: Callable[[str], Awaitable[None]] | None = None  # user id; set by app.py
 
     async def load(self) -> None:
-        self._users = {user.id: user for user in await users.all(self._db)}
+        while True:
+            seen = self._changes
+            found = await users.all(self._db)
+            if seen == self._changes:  # or what was read may be older than what is known
+                self._users = {user.id: user for user in found}
+                return
 
     async def reload(self) -> None:
-        """Follow what another process has changed: sessions of whoever has another password now end."""
+        """Follow what another process has changed: passwords and roles, and who was shut out or let in again."""
         before = self._users
         await self.load()
-        for user in self._users.values():
-            if user.id in before and before[user.id].password_hash != user.password_hash:
+        for user in list(self._users.values()):
+            old = before.get(user.id)
+            if old is None:
+                continue
+            if (old.password_hash, old.role, old.disabled_at) != (user.password_hash, user.role, user.disabled_at):
                 await self._sessions.revoke_user(user.id)
+            await self._follow(old, user)
 
     @property
     def has_owner(self) -> bool:
-        return any(user.role is Role.OWNER for user in self._users.values())
+        return self.owner is not None
+
+    @property
+    def owner(self) -> User | None:
+        return next((user for user in self._users.values() if user.role is Role.OWNER), None)
 
     def members(self) -> list[User]:
         """Everybody, oldest first."""
@@ -55,6 +71,10 @@ class Accounts:
             return self._users[user_id]
         except KeyError:
             raise NotFound("There is no such member. Reload the page.") from None
+
+    def knows(self, user: User) -> bool:
+        """Whether nothing about a user found earlier has changed."""
+        return self._users.get(user.id) is user
 
     def user_of(self, token: str) -> tuple[User, Session] | None:
         """Who holds this dashboard cookie, or None. Memory only."""
@@ -85,6 +105,15 @@ class Accounts:
             created_at=now_ms(),
         )
 
+    def draft_without_password(self, wish: str, *, name: str, role: Role) -> User:
+        """One for somebody who signs in elsewhere, not yet kept. `wish`: what their login is made of."""
+        stem = re.sub(r"[^a-z0-9._-]", "", wish.partition("@")[0].lower()).lstrip("0123456789._-")[:28]
+        stem = stem if _LOGIN.match(stem) else "member"
+        logins = {each.login for each in self._users.values()}
+        login = next(each for each in (stem, *(f"{stem}{n}" for n in range(2, 1000))) if each not in logins)
+        user_id = "u" + secrets.token_hex(8)
+        return User(user_id, login, name.strip()[:80] or login, role, "", None, now_ms())
+
     async def keep(self, user: User) -> None:
         """Write a drafted user down, in the caller's transaction. Raises BadInput when the login was taken since."""
         try:
@@ -93,28 +122,75 @@ class Accounts:
             raise _taken(user.login) from None
 
     def remember(self, user: User) -> None:
-        """Take a committed user into memory: called after the transaction that made it has ended."""
+        """Take a committed user into memory: called after the transaction that made or changed it has ended."""
         self._users[user.id] = user
+        self._changes += 1
 
-    async def sign_in(self, login: str, password: str, address: str, *, browser: str = "") -> tuple[User, str]:
-        """Check a password and begin a dashboard session. Raises TooManyAttempts and NotSignedIn, which say no more."""
+    async def check_password(self, login: str, password: str, address: str) -> User:
+        """Whose password this is. Raises TooManyAttempts and NotSignedIn, which say no more.
+
+        Not enough to let somebody in: they may have a second factor (`Entrance`).
+        """
         login = login.strip().lower()[:64]
         self._throttle.attempt(login, address)
         user = self._of_login(login)
         right = await self._passwords.verify(password, user.password_hash if user else None)
         if user is None or not right or user.disabled_at is not None:
-            await self._audit.record(user.id if user else None, "sign-in refused", login[:32], address)
+            await self.note_refused(user, login, address)
             raise NotSignedIn(
                 "That login and password do not fit. Try again, or ask who runs this box for a new password."
             )
         self._throttle.succeeded(login, address)
-        return user, await self.begin_session(user, address=address, browser=browser)
+        return user
 
-    async def begin_session(self, user: User, *, address: str = "", browser: str = "") -> str:
-        """The token of a new dashboard session. `browser`, `address`: what its owner will recognise it by."""
-        token, _ = await self._sessions.issue(user.id, SessionKind.DASHBOARD, browser=browser, address=address)
-        await self._audit.record(user.id, "signed in", user.login)
+    async def check_own_password(self, password: str, *, by: User, address: str, field: str = "") -> None:
+        """That of a member who is signed in already. Raises BadInput with the field, and TooManyAttempts."""
+        if not by.has_password:
+            raise BadInput("You have no password here.", field=field)
+        self._own_throttle.attempt(by.login, address)
+        if not await self._passwords.verify(password, by.password_hash):
+            await self._audit.record_refused(by.id, "password refused", by.login, address)
+            raise BadInput("That is not your password.", field=field)
+        self._own_throttle.succeeded(by.login, address)
+
+    async def note_refused(self, user: User | None, said: str, address: str) -> None:
+        """Somebody was not let in, who said to be `said`; `user` where there is such a member."""
+        await self._audit.record_refused(user.id if user else None, "sign-in refused", said[:32], address)
+
+    async def begin_session(
+        self, user: User, *, how: str = "", address: str = "", browser: str = "", proved_at: int | None = None
+    ) -> str:
+        """The token of a new dashboard session. `browser`, `address`: what its owner will recognise it by.
+
+        `proved_at`: when they have proven themselves (Unix ms), if that was not just now.
+        Raises NotSignedIn when `user` got another password or was disabled since they have proved themselves.
+        """
+        token, session = await self._sessions.issue(
+            user.id, SessionKind.DASHBOARD, browser=browser, address=address, proved_at=proved_at
+        )
+        now = self._users.get(user.id)
+        if now is None or now.disabled_at is not None or now.password_hash != user.password_hash:
+            await self._sessions.revoke(session)
+            raise NotSignedIn("Your account was changed just now. Sign in again.")
+        await self._audit.record(user.id, "signed in", user.login, how)
         return token
+
+    async def map_role(self, user: User, role: Role, *, why: str) -> User:
+        """As the identity provider says with a sign-in, which ends every session from before; a viewer stays one.
+
+        Raises Forbidden for the owner's, and to make one.
+        """
+        if Role.OWNER in (user.role, role):
+            raise Forbidden("The owner is made and kept on this box alone.")
+        async with self._db.transaction():
+            now = await users.get(self._db, user.id)  # an admin may have changed it meanwhile
+            if now is None or now.role in (role, Role.VIEWER):
+                return self.get(user.id)
+            await users.set_role(self._db, user.id, role)
+            await self._audit.record(user.id, "role changed", user.login, f"from {now.role} to {role}, {why}")
+        self.remember(replace(self.get(user.id), role=role))
+        await self._sessions.revoke_user(user.id)
+        return self.get(user.id)
 
     async def sign_out(self, session: Session) -> None:
         await self._sessions.revoke(session)
@@ -140,31 +216,45 @@ class Accounts:
         await self._audit.record(by.id, "other sessions ended", by.login)
 
     async def change_password(self, current: str, password: str, *, by: User, keep: Session, address: str) -> None:
-        """Change one's own, and end every session but this one. Raises BadInput with the field, and TooManyAttempts."""
-        self._throttle.attempt(by.login, address)
-        if not await self._passwords.verify(current, by.password_hash):
-            await self._audit.record(by.id, "password change refused", by.login, address)
-            raise BadInput("That is not your password.", field="current")
-        self._throttle.succeeded(by.login, address)
+        """Change one's own, and end every session but this one, and a link for a new one that nobody has used.
+
+        Raises BadInput with the field, and TooManyAttempts.
+        """
+        await self.check_own_password(current, by=by, address=address, field="current")
         known = await self._passwords.hash(password)
         async with self._db.transaction():
             await users.set_password(self._db, by.id, known)
+            await resets.withdraw(self._db, by.id)
             await self._audit.record(by.id, "password changed", by.login)
             await self.end_other_sessions(keep, by=by)
-        self._users[by.id] = replace(self.get(by.id), password_hash=known)
+        self.remember(replace(self.get(by.id), password_hash=known))
+        for session in self._sessions.of(by.id):  # of whoever was signing in with the old one meanwhile
+            if session.hash != keep.hash:
+                await self._sessions.revoke(session)
 
-    async def new_password(self, login: str) -> tuple[User, str]:
-        """A random one for somebody who forgot theirs; every session of theirs ends. Raises NotFound."""
-        user = self._of_login(login.strip().lower())
-        if user is None:
-            raise NotFound(f"There is no member {login!r}; clawloops runtime list shows logins.")
+    async def hash(self, password: str) -> str:
+        """What is kept of a new password. Raises BadInput for field `password`."""
+        return await self._passwords.hash(password)
+
+    async def new_password(
+        self, login: str, *, also: Callable[[User], Awaitable[None]] | None = None
+    ) -> tuple[User, str]:
+        """A random one for somebody who forgot theirs; every session of theirs ends, and a link for a new one.
+
+        Raises NotFound. `also` is done to them in the same transaction.
+        """
+        user = self.of_login(login)
         password = secrets.token_urlsafe(15)
         known = await self._passwords.hash(password)
         async with self._db.transaction():
             await users.set_password(self._db, user.id, known)
+            await resets.withdraw(self._db, user.id)
             await self._sessions.revoke_user(user.id)
             await self._audit.record(None, "password reset from a shell", user.login)
-        self._users[user.id] = replace(user, password_hash=known)
+            if also is not None:
+                await also(user)
+        self.remember(replace(user, password_hash=known))
+        await self._sessions.revoke_user(user.id)  # and of whoever was signing in meanwhile
         return self._users[user.id], password
 
     async def disable(self, user_id: str, *, by: User) -> None:
@@ -172,15 +262,58 @@ class Accounts:
         user = self.get(user_id)
         if user.role is Role.OWNER:
             raise Forbidden("The owner cannot be disabled.")
+        await finish(self._shut_out(user, by))  # whole, also when whoever asked for it leaves
+
+    async def _shut_out(self, user: User, by: User) -> None:
         await self._set_disabled(user, now_ms(), by)
+        await self._end_all_of(user.id)
+
+    async def _end_all_of(self, user_id: str) -> None:
         await self._sessions.revoke_user(user_id)
         if self.on_disabled is not None:
             await self.on_disabled(user_id)
 
     async def enable(self, user_id: str, *, by: User) -> None:
         await self._set_disabled(self.get(user_id), None, by)
-        if self.on_enabled is not None:
+        if self.on_enabled is not None and self.get(user_id).may_work:
             await self.on_enabled(user_id)
+
+    async def set_role(self, user_id: str, role: Role, *, by: User) -> None:
+        """Make somebody an admin, a member or a viewer. They sign in again; of a viewer all ends that `disable` ends.
+
+        Raises Forbidden, and BadInput with the field.
+        """
+        user = self.get(user_id)
+        if not by.role.administers:
+            raise Forbidden("Only an admin can do this.")
+        if user.id == by.id:
+            raise Forbidden("Nobody changes their own role. Ask another admin.")
+        if Role.OWNER in (user.role, role):
+            raise BadInput("There is one owner, and that stays so. Choose another role.", field="role")
+        if role is not user.role:
+            await finish(self._change_role(user, role, by))
+
+    async def _change_role(self, user: User, role: Role, by: User) -> None:
+        async with self._db.transaction():
+            await users.set_role(self._db, user.id, role)
+            await self._audit.record(by.id, "role changed", user.login, f"from {user.role} to {role}")
+        now = replace(self.get(user.id), role=role)
+        self.remember(now)
+        await self._sessions.revoke_user(user.id)
+        await self._follow(user, now)
+
+    async def _follow(self, before: User, now: User) -> None:
+        """End what somebody has going who may no longer work, or give it back."""
+        follow = self.on_enabled if now.may_work else self.on_disabled
+        if follow is not None and now.may_work is not before.may_work:
+            await follow(now.id)
+
+    def of_login(self, login: str) -> User:
+        """As somebody at a shell names a member. Raises NotFound."""
+        user = self._of_login(login.strip().lower())
+        if user is None:
+            raise NotFound(f"There is no member {login!r}; clawloops member list shows logins.")
+        return user
 
     def _of_login(self, login: str) -> User | None:
         return next((each for each in self._users.values() if each.login == login), None)
@@ -191,7 +324,7 @@ class Accounts:
         await users.set_disabled(self._db, user.id, at)
         fresh = await users.get(self._db, user.id)
         if fresh is not None:
-            self._users[user.id] = fresh
+            self.remember(fresh)
         await self._audit.record(by.id, "enabled" if at is None else "disabled", user.login)
 
 

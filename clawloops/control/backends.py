@@ -55,6 +55,16 @@ class Shelf:
     served: tuple[str, ...]  # the public names that lead there
 
 
+@dataclass(frozen=True, slots=True)
+class Line:
+    """The queue before a backend, as somebody may see it."""
+
+    backend: Backend
+    running: int  # calls of everybody
+    waiting: int
+    calls: tuple[Standing, ...]  # those that run, then those that wait, the next one first
+
+
 class Backends:
     def __init__(
         self,
@@ -80,13 +90,24 @@ class Backends:
     async def all(self) -> list[Backend]:
         return await backends.all(self._db)
 
-    async def standings(self) -> list[tuple[Backend, list[Standing]]]:
-        """Who runs and who waits, at each backend that serves few calls at once."""
-        limited = [each for each in await backends.all(self._db) if each.slots]
-        return [(each, self._queue.standings(each.id)) for each in limited]
+    def lines(self, *, by: User) -> list[Line]:
+        """Each backend that serves few calls at once, with who runs and who waits there. Memory only.
+
+        For a member: those where calls of theirs are, and of these nobody else's.
+        """
+        found = []
+        for backend in self._models.backends():
+            if not backend.slots:
+                continue
+            calls = self._queue.standings(backend.id)
+            waiting = sum(each.place > 0 for each in calls)
+            shown = tuple(each for each in calls if by.role.oversees or each.user_id == by.id)
+            if shown or by.role.oversees:
+                found.append(Line(backend, len(calls) - waiting, waiting, shown))
+        return found
 
     def standings_of(self, backend_id: str) -> list[Standing]:
-        """The same for one of them."""
+        """Who runs and who waits at one of them."""
         return self._queue.standings(backend_id)
 
     def waiting_of(self, user_id: str) -> list[Standing]:

@@ -46,7 +46,7 @@ class Budgets:
                 members = {each.id: each.members for each in await groups.all(self._db)}
                 now, used = now_ms(), {}
                 for budget in known:
-                    amounts = await usage.used(self._db, budget, *budget.span.around(now))
+                    amounts = await usage.used(self._db, budget, now)
                     used.update({(budget.id, user_id): amount for user_id, amount in amounts.items()})
                 self.gateway.set(known, members, used, now=now, summed=summed)
         finally:

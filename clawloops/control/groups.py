@@ -61,6 +61,24 @@ class Groups:
         await self._audit.record(by.id, "group removed", group.name)
         await self._changed()
 
+    async def place(self, user: User, *, gained: Collection[str], lost: Collection[str], why: str) -> None:
+        """Put somebody into groups and out of others, as the identity provider says with each sign-in."""
+        async with self._db.transaction():
+            changed = await self.put(user, gained=gained, lost=lost, why=why)
+        if changed:
+            await self._changed()
+
+    async def put(self, user: User, *, gained: Collection[str], lost: Collection[str], why: str) -> bool:
+        """The same in the caller's transaction; whether there is something for `follow_up` once that has ended."""
+        if not await groups.place(self._db, user.id, gained=gained, lost=lost):
+            return False
+        await self._audit.record(user.id, "groups changed", user.login, why)
+        return True
+
+    async def follow_up(self) -> None:
+        """Let what depends on groups know that members of some have changed."""
+        await self._changed()
+
     async def _refused(self, name: str, members: Collection[str]) -> BadInput:
         taken = any(each.name == name for each in await groups.all(self._db))
         if taken:

@@ -16,6 +16,8 @@ from clawloops.model.runtime import Runtime
 from clawloops.store import events, runtimes
 from clawloops.store.db import Database
 
+PREFIX = "clh_"  # so that scanners for leaked secrets know one
+
 
 class Hooks:
     """One for all that there is: it remembers the hashes, so that guessing costs no query."""
@@ -29,7 +31,7 @@ class Hooks:
 
     async def enable(self, runtime_id: str, by: User) -> str:
         """Switch the address on, or give it another token. Returns the token, which nobody can tell again."""
-        token = "clh_" + secrets.token_urlsafe(32)
+        token = PREFIX + secrets.token_urlsafe(32)
         await self._set(runtime_id, hashlib.sha256(token.encode()).digest(), "Its webhook address was switched on", by)
         return token
 

@@ -9,15 +9,16 @@ from dataclasses import dataclass
 
 from clawloops.clock import now_ms
 from clawloops.control.audit import Audit
-from clawloops.errors import BadInput, Conflict, NotFound
+from clawloops.errors import BadInput, Conflict, Forbidden, NotFound
 from clawloops.gateway.route import Directory
 from clawloops.model.account import User
-from clawloops.model.key import ApiKey
+from clawloops.model.key import PREFIX, ApiKey
+from clawloops.model.report import Month
+from clawloops.model.token import PersonalToken
 from clawloops.model.usage import Total
-from clawloops.store import keys, usage, users
+from clawloops.store import keys, usage, usage_days, users
 from clawloops.store.db import Database
 
-PREFIX = "clk_"  # so that scanners for leaked secrets know one
 MOST = 25
 DAY_MS = 86_400_000
 _HINT = 10  # characters of a key that its owner may compare
@@ -39,8 +40,8 @@ class Keys:
         self._directory = directory
 
     async def load(self) -> None:
-        """Tell the gateway of every key whose owner is not shut out."""
-        open_ = {user.id for user in await users.all(self._db) if user.disabled_at is None}
+        """Tell the gateway of every key whose owner is not shut out, nor a viewer now."""
+        open_ = {user.id for user in await users.all(self._db) if user.may_work}
         for key in await keys.all(self._db):
             if key.user_id in open_:
                 self._directory.set_key(key)
@@ -49,20 +50,26 @@ class Keys:
         """Everybody's."""
         return await keys.all(self._db)
 
-    async def of(self, user: User, *, since: int) -> list[KeyUse]:
-        """One member's keys, newest first. `since`: from when on they are added up, Unix ms."""
+    async def of(self, user: User) -> list[KeyUse]:
+        """One member's keys, newest first, each with what it was used for in this month of UTC."""
         mine = await keys.of(self._db, user.id)
-        used = await usage.totals_by_key(self._db, user.id, since)
+        used = await usage_days.by_key(self._db, Month.around(now_ms()).days, user.id)
         last = await usage.last_by_key(self._db, [key.id for key in mine])
         return [KeyUse(key, used.get(key.id, Total()), last.get(key.id, 0)) for key in mine]
 
-    async def make(self, *, name: str, models: Sequence[str], days: int, by: User) -> str:
-        """A new key, which nobody can tell again. `days`: after how many it ends, 0: never.
+    async def make(
+        self, *, name: str, models: Sequence[str], days: int, by: User, token: PersonalToken | None = None
+    ) -> tuple[ApiKey, str]:
+        """A new key, and its text, which nobody can tell again. `days`: after how many it ends, 0: never.
 
-        Raises BadInput with the field that is wrong.
+        `token`: the one that asks for it; the key ends no later than that, and with it.
+
+        Raises BadInput with the field that is wrong, and Forbidden.
         """
+        if not by.role.works:
+            raise Forbidden("A viewer has no keys. An admin can make you a member.")
         name = " ".join(name.split())
-        if not 1 <= len(name) <= 60:
+        if not 1 <= len(name) <= 60 or not name.isprintable():
             raise BadInput("Give it a name of 1 to 60 characters: the tool or the machine it is for.", field="name")
         if not 0 <= days <= 3650:
             raise BadInput("Choose one of the list.", field="days")
@@ -72,24 +79,28 @@ class Keys:
                 raise BadInput(f"There is no model {each[:100]!r}. Take names from the list of models.", field="models")
         if len(await keys.of(self._db, by.id)) >= MOST:
             raise BadInput(f"You have {MOST} keys already. Revoke one that you no longer use.", field="name")
-        token = PREFIX + secrets.token_urlsafe(32)
+        text = PREFIX + secrets.token_urlsafe(32)
+        ends = [now_ms() + days * DAY_MS] if days else []
+        if token is not None:
+            ends.append(token.expires_at)
         key = ApiKey(
             id="k" + secrets.token_hex(8),
             user_id=by.id,
             name=name,
-            token_hash=hashlib.sha256(token.encode()).digest(),
-            hint=token[:_HINT],
+            token_hash=hashlib.sha256(text.encode()).digest(),
+            hint=text[:_HINT],
             models=frozenset(models),
             created_at=now_ms(),
-            expires_at=now_ms() + days * DAY_MS if days else 0,
+            expires_at=min(ends, default=0),
+            token_id=token.id if token is not None else None,
         )
         try:
             await keys.add(self._db, key)
         except Conflict:
             raise BadInput("You have a key of this name. Choose another one.", field="name") from None
-        await self._audit.record(by.id, "key made", key.id, name)
         self._directory.set_key(key)
-        return token
+        await self._audit.record(by.id, "key made", key.id, name)
+        return key, text
 
     async def revoke(self, key_id: str, *, by: User) -> None:
         """End one of one's own keys: the next call with it is refused. Raises NotFound."""
@@ -98,6 +109,10 @@ class Keys:
             raise NotFound("There is no such key (any more). Reload the page.")
         self._directory.drop_key(key.id)
         await self._audit.record(by.id, "key revoked", key.id, key.name)
+
+    def end_made_with(self, token_id: str) -> None:
+        """A token has ended, and in the store what was made with it."""
+        self._directory.drop_keys_made_with(token_id)
 
     def shut_out(self, user_id: str) -> None:
         """End all keys of a member for now; their rows stay for the day they are let in again."""

@@ -8,24 +8,62 @@ import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
-from clawloops.clock import now_ms
+from clawloops.clock import now_ms, steady_ms
 from clawloops.errors import ClawLoopsError
 from clawloops.gateway.journal import Journal
-from clawloops.model.budget import Span
+from clawloops.model.report import DAY_MS, Month
 from clawloops.model.usage import Call, Opened, Pace, Progress, Total, lost
-from clawloops.store import usage
+from clawloops.store import usage, usage_days
 from clawloops.store.db import Database
 
 LOG = "usage"
 FOLD_EVERY_S = 1.0
-_DAY_MS = 24 * 60 * 60 * 1000
+_PACES_MS = 10_000
 _LARGE = 64 * 1024 * 1024  # bytes of a journal that is worth beginning anew
 log = logging.getLogger(__name__)
 
 
-class Ledger:
-    def __init__(self, db: Database, journal: Journal) -> None:
+class Sums:
+    """What the store holds of calls. A process beside the one that has the journal reads them as of its last fold."""
+
+    def __init__(self, db: Database) -> None:
         self._db = db
+        self._paces: tuple[dict[str, Pace], int] = {}, 0  # and until when they will do
+
+    async def catch_up(self) -> None:
+        """Let the store hold what was settled until now, where that is this process's to do."""
+
+    async def total_of(self, user_id: str) -> Total:
+        """This month's sum of one member (the month of UTC)."""
+        await self.catch_up()
+        return await usage_days.total(self._db, Month.around(now_ms()).days, user_id)
+
+    async def totals(self) -> dict[str, Total]:
+        """This month's sums by user id."""
+        await self.catch_up()
+        return await usage_days.by_user(self._db, Month.around(now_ms()))
+
+    async def answered(self) -> frozenset[str]:
+        """The models (public names) that have ever answered a call."""
+        await self.catch_up()
+        return await usage_days.answered(self._db)
+
+    async def paces(self) -> dict[str, Pace]:
+        """How fast each backend has answered in the last 24 hours, by its id; those that did not are left out.
+
+        All of these calls have to be read for it: it is as of at most ten seconds ago.
+        """
+        paces, until = self._paces
+        if steady_ms() >= until:
+            await self.catch_up()
+            paces = await usage.paces(self._db, now_ms() - DAY_MS)
+            self._paces = paces, steady_ms() + _PACES_MS
+        return paces
+
+
+class Ledger(Sums):
+    def __init__(self, db: Database, journal: Journal) -> None:
+        super().__init__(db)
         self._journal = journal
         self._lock = asyncio.Lock()
         self._read: int | None = None  # bytes of the journal that are in the store, or in `_open`
@@ -112,21 +150,7 @@ class Ledger:
                 each: (at[id(opened)], opened, progress) for each, (_, opened, progress) in self._open.items()
             }
 
-    async def total_of(self, user_id: str) -> Total:
-        """This month's sum of one member (the month of UTC)."""
-        await self._latest()
-        return await usage.total(self._db, user_id, *Span.MONTH.around(now_ms()))
-
-    async def totals(self) -> dict[str, Total]:
-        """This month's sums by user id."""
-        await self._latest()
-        return await usage.totals_by_user(self._db, *Span.MONTH.around(now_ms()))
-
-    async def paces(self) -> dict[str, Pace]:
-        """How fast each backend has answered in the last 24 hours, by its id; those that did not are left out."""
-        await self._latest()
-        return await usage.paces(self._db, now_ms() - _DAY_MS)
-
-    async def _latest(self) -> None:
+    async def catch_up(self) -> None:
+        """Let the store hold what was settled until now, if it can be written to."""
         with contextlib.suppress(OSError):  # a page is shown with the sums as they were; `run` reports the failure
             await self.fold()

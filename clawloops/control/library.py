@@ -56,6 +56,16 @@ class Shelf:
     notes: Mapping[str, str]  # what came of the latest load of a model, by its name
 
 
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """Of a model that is not there yet."""
+
+    model: str
+    bytes: int  # to pull
+    fits: bool | None  # None: the backend's capacity is not known
+    text: str  # for an admin
+
+
 class Library:
     def __init__(
         self,
@@ -102,8 +112,13 @@ class Library:
             notes=self._notes.get(backend_id, {}),
         )
 
-    async def would_fit(self, backend_id: str, model: str, *, by: User) -> str:
-        """A sentence on a model that is not there yet. Raises BadInput, NotFound."""
+    async def pulls_of(self, backend_id: str, *, by: User) -> tuple[Progress, ...]:
+        """Newest first; Ollama is not asked. Raises NotFound where there is no such Ollama."""
+        await self._ollama(backend_id, by)
+        return await self._pulls.of(backend_id)
+
+    async def would_fit(self, backend_id: str, model: str, *, by: User) -> Estimate:
+        """Asks the model's registry for its size. Raises BadInput, NotFound."""
         backend = await self._ollama(backend_id, by)
         wanted = reference(model)
         try:
@@ -111,12 +126,11 @@ class Library:
             loaded = {each.name: each.bytes for each in await self._stock.api(backend).loaded()}
         except (BackendUnavailable, BackendRefused) as error:
             raise BadInput(str(error), field="model") from error
-        said = f"{wanted.name} is {weights / 1024**3:.1f} GiB to pull."
         # ESTIMATE: a cache of an eighth of the weights, as models of 4 bits have with 32,768 tokens.
         found = fit(wanted.name, weights, weights // 8, self._stock.capacity(backend)[0], loaded)
-        return (
-            f"{said} {found.text or 'Say how much memory the GPU has, on the Models page, to learn whether it fits.'}"
-        )
+        whether = found.text or "Say how much memory the GPU has, on the Models page, to learn whether it fits."
+        text = f"{wanted.name} is {weights / 1024**3:.1f} GiB to pull. {whether}"
+        return Estimate(wanted.name, weights, found.fits if found.is_known else None, text)
 
     async def pull(self, backend_id: str, model: str, *, is_offered: bool, by: User) -> Pull:
         """Begin to pull a model. Raises BadInput, NotFound, Conflict when it is being pulled already."""

@@ -115,6 +115,10 @@ class Models:
                 pause_s = PRICES_AGAIN_S
             await asyncio.sleep(pause_s)
 
+    def backends(self) -> list[Backend]:
+        """Those that a name leads to."""
+        return list({each.backend.id: each.backend for each in self._targets()}.values())
+
     def _targets(self) -> Iterator[Target]:
         for route in self._directory.routes():
             yield from route.targets

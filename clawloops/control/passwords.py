@@ -31,8 +31,11 @@ class Passwords:
             return await asyncio.to_thread(_derive, password)
 
     async def verify(self, password: str, known: str | None) -> bool:
-        """Whether `password` is the one behind `known`; as slow without a hash, so that logins cannot be told."""
-        if known is None:
+        """Whether `password` is the one behind `known`; as slow without one, so that logins cannot be told.
+
+        `known`: None for a login that there is not, "" for somebody who has no password.
+        """
+        if not known:
             self._decoy = self._decoy or await self.hash("a login that does not exist")
         async with self._gate:
             right = await asyncio.to_thread(_verify, password[:MAX_LENGTH], known or self._decoy or "")

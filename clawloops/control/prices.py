@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import difflib
+import json
 import logging
 
 import aiohttp
@@ -12,11 +14,13 @@ from clawloops.errors import BadInput, Conflict, Forbidden, NotFound
 from clawloops.gateway import pricing
 from clawloops.model.account import User
 from clawloops.model.provider import Backend, Place
+from clawloops.model.report import Compared
 from clawloops.model.usage import FREE, Price
-from clawloops.store import prices
+from clawloops.store import meta, prices
 from clawloops.store.db import Database
 from clawloops.store.prices import Listed
 
+_COMPARED = "usage:compared-with"  # in `meta`
 MOST = 10**12  # µUSD of a million tokens: a dollar for each
 log = logging.getLogger(__name__)
 
@@ -29,10 +33,38 @@ class Prices:
         self._bundled = bundled
         self._table: pricing.Table = {}
         self._kept: dict[Place, Listed] = {}
+        self._compared: Compared | None = None
 
     async def load(self) -> None:
         """Read what was kept: the table itself comes once LiteLLM is up."""
         self._kept = await prices.all(self._db)
+        said = await meta.get(self._db, _COMPARED)
+        self._compared = _read(said) if said else None
+
+    @property
+    def compared(self) -> Compared | None:
+        """What this box's own answers are compared with, at its price of today where the table is known."""
+        if self._compared is None or self._compared.name not in self._table:
+            return self._compared
+        return Compared(self._compared.name, self._table[self._compared.name][1])
+
+    async def compare_with(self, name: str, *, by: User) -> None:
+        """From now on; "" for nothing. Raises BadInput with the field."""
+        if not by.role.administers:
+            raise Forbidden("Only an admin can choose what is compared with.")
+        name = name.strip()
+        if name and not self._table:
+            raise BadInput("LiteLLM has not told its prices yet. Try again in a minute.", field="model")
+        if name and name not in self._table:
+            close = difflib.get_close_matches(name[:100], self._table, n=1)
+            meant = f" Did you mean {close[0]}?" if close else " Names are such as gpt-4o or claude-sonnet-4-5."
+            raise BadInput(f"LiteLLM's table of prices has no {name[:100]!r}.{meant}", field="model")
+        price = self._table[name][1] if name else FREE
+        async with self._db.transaction():
+            kept = {"name": name, "input": price.input, "output": price.output, "cached": price.cached}
+            await meta.put(self._db, _COMPARED, json.dumps(kept) if name else "")
+            await self._audit.record(by.id, "usage compared with", name or "nothing")
+        await self.load()
 
     @property
     def are_told(self) -> bool:
@@ -84,3 +116,8 @@ class Prices:
                 log.info("prices are kept at the next look: a backend was removed meanwhile")
             await self.load()
         return bool(changed)
+
+
+def _read(said: str) -> Compared:
+    kept = json.loads(said)
+    return Compared(kept["name"], Price(kept["input"], kept["output"], kept["cached"]))

@@ -52,7 +52,9 @@ class Rollouts:
         self._look = look
 
     async def progress(self, *, by: User) -> Progress:
-        _administers(by)
+        """For admins and viewers. Raises Forbidden."""
+        if not by.role.oversees:
+            raise Forbidden("Only an admin or a viewer can see this.")
         latest = {each.runtime_id: each for each in await jobs.of_task(self._db, Task.UPGRADE)}
         return Progress(
             image=self._install.image,

@@ -12,11 +12,22 @@ import secrets
 from dataclasses import dataclass
 from pathlib import Path
 
+from clawloops.control.factors import place_of
+from clawloops.control.issuer import place_of as place_of_issuer
 from clawloops.control.models import sealed_for
 from clawloops.errors import SealBroken, SetupError
-from clawloops.store import backends, chain, credentials
+from clawloops.store import (
+    authenticators,
+    backends,
+    connections,
+    credentials,
+    issuers,
+    mail_server,
+    own_keys,
+    users,
+)
 from clawloops.store.db import Database
-from clawloops.store.seal import MASTER_BYTES, Sealer, check_sentinel, is_own, load_master, set_sentinel
+from clawloops.store.seal import MASTER_BYTES, Sealed, Sealer, check_sentinel, is_own, load_master, set_sentinel
 
 MASTER, NEXT = "master.key", "master.next"
 
@@ -65,16 +76,46 @@ async def _seal_anew(db: Database, old: Sealer, new: Sealer) -> None:
             backend = places[kept.backend_id]
             place = {"table": credentials.TABLE, "provider": sealed_for(backend), "owner": backend.id}
             try:
-                secret = old.open(kept.sealed, **place)
+                sealed = _again(kept.sealed, old, new, place)
             except SealBroken as error:
                 name = f"the key {kept.name or kept.hint or kept.id!r} of {backend.name!r}"
                 raise SealBroken(f"{name} does not open: {error}. Remove it on the Models page first.") from error
-            sealed = new.seal(secret, credential_id=kept.id, version=kept.sealed.version, **place)
-            if new.open(sealed, **place) != secret:
-                raise SealBroken("what was sealed with the new master key does not open; nothing was changed")
             await credentials.reseal(db, sealed)
-        await chain.reseal(db, old, new)
+        people = {each.id: each.login for each in await users.all(db)}
+        for app in await authenticators.all(db):
+            try:
+                sealed = _again(app.sealed, old, new, place_of(app.user_id))
+            except SealBroken as error:
+                login = people[app.user_id]
+                remedy = f"First: clawloops member reset {login} --without-second-factor"
+                raise SealBroken(f"the authenticator app of {login!r} does not open: {error}. {remedy}") from error
+            await authenticators.reseal(db, sealed)
+        issuer = await issuers.get(db)
+        if issuer is not None:
+            try:
+                await issuers.reseal(db, _again(issuer.sealed, old, new, place_of_issuer(issuer.issuer)))
+            except SealBroken as error:
+                what = f"the client secret of {issuer.issuer.label!r} does not open: {error}"
+                raise SealBroken(f"{what}. Remove the identity provider on the Members page first.") from error
+        for each in await connections.all(db):
+            try:
+                sealed = _again(each.sealed, old, new, connections.place_of(each.connection))
+            except SealBroken as error:
+                of = f"{each.connection.name!r} of {people[each.connection.user_id]!r}"
+                raise SealBroken(f"the connection {of} does not open: {error}. Its member removes it first.") from error
+            await connections.reseal(db, sealed)
+        await own_keys.reseal(db, old, new)
+        await mail_server.reseal(db, old, new)
         await set_sentinel(db, new)
+
+
+def _again(sealed: Sealed, old: Sealer, new: Sealer, place: dict[str, str]) -> Sealed:
+    """The same secret for the same row, under the new key. Raises SealBroken."""
+    secret = old.open(sealed, **place)
+    made = new.seal(secret, credential_id=sealed.credential_id, version=sealed.version, **place)
+    if new.open(made, **place) != secret:
+        raise SealBroken("what was sealed with the new master key does not open; nothing was changed")
+    return made
 
 
 def _write(path: Path, text: str) -> None:

@@ -11,11 +11,12 @@ from typing import Any
 
 from clawloops.clock import now_ms
 from clawloops.control.audit import Audit
-from clawloops.errors import Conflict, Forbidden, NotFound, Unavailable
+from clawloops.errors import BadInput, Conflict, Forbidden, NotFound, Unavailable
 from clawloops.model.account import Role, User
 from clawloops.model.runtime import Policy, Runtime, Size, Sleep, Want
 from clawloops.model.workspace import Happening, Job, JobState, Task
-from clawloops.store import events, jobs, runtimes, users
+from clawloops.runtimes.names import canary_subnet
+from clawloops.store import events, jobs, models, runtimes, users
 from clawloops.store.db import Database
 
 PREFIX = 29
@@ -55,9 +56,15 @@ class Runtimes:
         return runtime
 
     async def all(self, *, by: User) -> list[Runtime]:
-        """Everybody's, oldest first. For admins."""
-        _administers(by)
+        """Everybody's, oldest first. For admins and viewers."""
+        if not by.role.oversees:
+            raise Forbidden("Only an admin or a viewer can see this.")
         return await runtimes.all(self._db)
+
+    async def page(self, after: tuple[int, str], limit: int, *, by: User) -> list[Runtime]:
+        """Everybody's, oldest first, from behind an instant of making and an id. For admins."""
+        _administers(by)
+        return await runtimes.page(self._db, after, limit)
 
     async def open(self, user: User) -> Runtime:
         """The member's workspace, wanted running and awake: made at the first time, found again later."""
@@ -65,13 +72,15 @@ class Runtimes:
         return await self.wish(runtime.id, Want.RUNNING, by=user)
 
     async def made_for(self, user: User) -> Runtime:
-        """The member's workspace, as it is; made, and not started, at the first time."""
+        """The member's workspace, as it is; made, and not started, at the first time. Raises Forbidden."""
+        if not user.role.works:
+            raise Forbidden("A viewer has no workspace. An admin can make you a member.")
         return await self.of_owner(user.id) or await self._make(user)
 
     async def wish(self, runtime_id: str, want: Want, *, by: User) -> Runtime:
         """Write a wish down and wake the loop. Wishing for the same again ends its sleep and a failure's wait.
 
-        An admin may start and stop everybody's workspace; nobody but its owner may enter it or give it up.
+        An admin may start and stop everybody's workspace; nobody but its owner may give it up.
         """
         runtime = await self.get(runtime_id, by=by)
         if runtime.owner != by.id and want is Want.GONE:
@@ -112,18 +121,22 @@ class Runtimes:
         policy: Policy | None = None,
         sleeps_despite_polling: bool | None = None,
         size: Size | None = None,
+        model: str | None = None,
     ) -> Runtime:
         """Change what is given. How deep it sleeps is its owner's to say as well; how large it is, only an admin's.
 
-        A new size waits until the workspace is idle, or for a restart.
+        `model`: id of the one that it asks first; "": the box's default. A new size waits until the workspace is idle,
+        or for a restart. Raises BadInput, Forbidden, NotFound.
         """
         runtime = await self.get(runtime_id, by=by)
         if size is not None:
             _administers(by)
+        named = f"its default model is {await self._model(runtime, model)}" if model is not None else ""
         fields: dict[str, Any] = {
             "policy": policy,
             "sleeps_despite_polling": sleeps_despite_polling,
             "size": size,
+            "model": model,
         }
         wanted = {
             name: value for name, value in fields.items() if value is not None and value != getattr(runtime, name)
@@ -138,7 +151,7 @@ class Runtimes:
             return new
 
         runtime = await self._change(runtime, change)
-        told = "; ".join(_told(each) for each in wanted.values())
+        told = "; ".join(named if each is model else _told(each) for each in wanted.values())
         await self._audit.record(by.id or None, "workspace settings", runtime.slug, told)
         await self._note(runtime, "settings", f"Settings changed by {by.name}: {told}", by)
         self._wake(runtime.id)
@@ -152,22 +165,29 @@ class Runtimes:
         return await events.of(self._db, runtime.id, limit=limit, before=before)
 
     async def stop_for(self, user_id: str) -> None:
-        """Stop a disabled member's runtime, in the name of the system."""
+        """Stop the runtime of a member who was disabled, or is a viewer now, in the name of the system."""
         runtime = await self.of_owner(user_id)
         if runtime is not None and runtime.want is Want.RUNNING:
-            why = "Its member was disabled"
+            why = "Its member was shut out"
             runtime = await self._change(runtime, lambda now: _wished(now, Want.STOPPED, why))
-            await self._audit.record(None, "workspace stopped", runtime.slug, "its member was disabled")
+            await self._audit.record(None, "workspace stopped", runtime.slug, "its member was shut out")
             await events.add(self._db, runtime.id, at=now_ms(), kind="wish", text=why)
             self._wake(runtime.id)
+
+    async def _model(self, runtime: Runtime, model_id: str) -> str:
+        """What a model that its member may use is called. Raises BadInput."""
+        open_to = {each.id: each.name for each in await models.open_to(self._db, runtime.owner)}
+        if model_id and model_id not in open_to:
+            raise BadInput("Choose one of the list.", field="model")
+        return open_to.get(model_id, "that of the box")
 
     async def _allowed(self, runtime: Runtime, by: User) -> None:
         if runtime.owner == by.id:
             return
         _administers(by)
         owner = await users.get(self._db, runtime.owner)
-        if owner is None or owner.disabled_at is not None:
-            raise Conflict("The member of this workspace is disabled. Enable them first.")
+        if owner is None or not owner.may_work:
+            raise Conflict("The member of this workspace is disabled, or a viewer now. Enable them first.")
 
     async def _change(self, runtime: Runtime, change: Callable[[Runtime], Runtime]) -> Runtime:
         """Write a change of the row. The loop or a second click may change it meanwhile: the later wish counts."""
@@ -212,7 +232,7 @@ class Runtimes:
         raise Unavailable("No free workspace address could be reserved. Try again in a moment.")
 
     async def _free_subnet(self) -> str:
-        taken = await runtimes.subnets(self._db)
+        taken = {canary_subnet(self._pool), *await runtimes.subnets(self._db)}
         for subnet in self._pool.subnets(new_prefix=PREFIX):
             if str(subnet) not in taken:
                 return str(subnet)

@@ -153,7 +153,7 @@ class Workspaces:
         runtime = await self._own(runtime_id, by)
         row = await self._volume(runtime.id, number, Kind.SNAPSHOT)
         member = await users.by_login(self._db, to.strip().lower())
-        if member is None or member.disabled_at is not None:
+        if member is None or not member.may_work:
             raise BadInput(f"There is no member {to[:80]!r} to give it to.", field="to")
         target = await self._runtimes.made_for(member)
         if target.id == runtime.id:

@@ -15,6 +15,7 @@ import orjson
 from clawloops.errors import BackendUnavailable, BadInput, ClawLoopsError, Forbidden, NotFound, NotSignedIn, Unavailable
 from clawloops.gateway.endpoints import Dialect, Endpoint, Usage
 from clawloops.model.budget import Budget, Scope
+from clawloops.spelling import spellings
 
 _MOST = 600  # characters of a backend's own words that a caller gets
 
@@ -204,7 +205,7 @@ def said(raw: bytes, secrets: tuple[str, ...]) -> str:
         text = "" if text.lstrip().startswith("<") else text  # a proxy's HTML page helps nobody in a chat
     else:
         text = _words(answer)
-    return scrub(" ".join(text.split()), secrets)[:_MOST]
+    return scrub(" ".join(text.split())[: 4 * _MOST], secrets)[:_MOST]
 
 
 def _words(answer: object) -> str:
@@ -214,8 +215,11 @@ def _words(answer: object) -> str:
 
 
 def scrub(text: str, secrets: tuple[str, ...]) -> str:
-    """`text` without the secrets, and without any 10 characters in a row of one (backends quote keys in part)."""
-    for secret in secrets:
+    """`text` without the secrets, and without any 10 characters in a row of one (backends quote keys in part).
+
+    Whatever they are spelled in: a backend may quote what it was sent in JSON, in an address or in base64.
+    """
+    for secret in (each for given in secrets for each in spellings(given)):
         for start in range(max(1, len(secret) - 9)):
             part = secret[start : start + 10]
             if len(part) >= 4 and part in text:

@@ -21,6 +21,7 @@ from clawloops.gateway.body import rebuild
 from clawloops.gateway.endpoints import ENDPOINTS, Dialect, dialect_of
 from clawloops.gateway.proxy import Proxy, respond
 from clawloops.gateway.route import Caller, Directory
+from clawloops.model.decoy import Place, Spot, unnoticed
 from clawloops.model.provider import Model
 from clawloops.wire.request import CutBody, Reply, Request, TooLarge
 from clawloops.wire.server import Server
@@ -46,15 +47,18 @@ def gateway(
     in_use: InUse | None = None,
     room: Room | None = None,
     most_per_peer: int = MOST_CONNECTIONS,
+    spot: Spot = unnoticed,
 ) -> Server:
     """What runtimes reach on their own networks. `pool` holds every member network."""
-    door = _ForRuntimes(directory, proxy, room or Room(), pool, in_use or (lambda _: nullcontext()))
+    door = _ForRuntimes(
+        directory, proxy, room or Room(), pool=pool, in_use=in_use or (lambda _: nullcontext()), spot=spot
+    )
     return _server(door, most_per_peer=most_per_peer)
 
 
-def members_door(directory: Directory, proxy: Proxy, *, room: Room | None = None) -> Server:
+def members_door(directory: Directory, proxy: Proxy, *, room: Room | None = None, spot: Spot = unnoticed) -> Server:
     """What members' own tools reach on the dashboard's host; let it listen on loopback, behind Traefik."""
-    return _server(_Ingress(directory, proxy, room or Room()))
+    return _server(_Ingress(directory, proxy, room or Room(), spot=spot))
 
 
 def _server(door: _Ingress, *, most_per_peer: int = 0) -> Server:
@@ -99,8 +103,9 @@ class Room:
 class _Ingress:
     """The door of members' own tools."""
 
-    def __init__(self, directory: Directory, proxy: Proxy, room: Room) -> None:
+    def __init__(self, directory: Directory, proxy: Proxy, room: Room, *, spot: Spot) -> None:
         self.room = room
+        self._spot = spot
         self._directory = directory
         self._proxy = proxy
         self._paths: Mapping[str, Mapping[str, _Handler]] = {
@@ -117,6 +122,9 @@ class _Ingress:
         try:
             self._admit(request)
             return await self._handler(request)(request)
+        except NotSignedIn as error:
+            self._look_through(request)
+            refusal = answers.of_error(error)
         except ClawLoopsError as error:
             refusal = answers.of_error(error)
         except TooLarge:
@@ -159,9 +167,22 @@ class _Ingress:
         methods = self._paths.get(request.path)
         if methods is None:
             if not request.path.startswith(_ONE):
-                return _unknown
+                return self._unknown
             methods = {"GET": self.model}
-        return methods.get(request.method, _wrong_method)
+        return methods.get(request.method, self._wrong_method)
+
+    async def _unknown(self, request: Request) -> Reply:
+        self._look_through(request)
+        return respond(answers.of_http(404), _dialect(request))
+
+    async def _wrong_method(self, request: Request) -> Reply:
+        self._look_through(request)
+        return respond(answers.of_http(405), _dialect(request))
+
+    def _look_through(self, request: Request) -> None:
+        """For decoys, in what is refused whoever sends it. Whoever tries a key may put it into any field."""
+        fields = [*request.header.values(), *(each for values in request.repeated.values() for each in values)]
+        self._spot("\n".join(fields), *self._origin(request))
 
     async def _body(self, request: Request) -> bytes:
         """The whole body. Raises BadInput when it is packed or breaks off, TooLarge, TimeoutError."""
@@ -184,6 +205,11 @@ class _Ingress:
     def _caller(self, request: Request) -> Caller:
         return self._directory.find_key(_credential(request))
 
+    def _origin(self, request: Request) -> tuple[Place, str]:
+        """Where this is, and who calls: the address that Traefik saw, which it writes last."""
+        forwarded = [request.header.get(_FORWARDED, ""), *request.repeated.get(_FORWARDED, ())]
+        return Place.TOOLS, ",".join(forwarded).rpartition(",")[2].strip() or request.peer
+
     def _admit(self, request: Request) -> None:
         """Raises Forbidden where nobody is answered."""
 
@@ -195,15 +221,26 @@ class _ForRuntimes(_Ingress):
     """The door of runtimes."""
 
     def __init__(
-        self, directory: Directory, proxy: Proxy, room: Room, pool: ipaddress.IPv4Network, in_use: InUse
+        self,
+        directory: Directory,
+        proxy: Proxy,
+        room: Room,
+        *,
+        pool: ipaddress.IPv4Network,
+        in_use: InUse,
+        spot: Spot,
     ) -> None:
-        super().__init__(directory, proxy, room)
+        super().__init__(directory, proxy, room, spot=spot)
         self._pool = pool
         self._used = in_use
         self._local: dict[str, bool] = {}  # local address -> in the pool; few, since they are the edge's own
 
     def _caller(self, request: Request) -> Caller:
         return self._directory.find(_credential(request), request.peer)
+
+    def _origin(self, request: Request) -> tuple[Place, str]:
+        caller = self._directory.at(request.peer)
+        return Place.GATEWAY, caller.runtime_id if caller is not None else request.peer
 
     def _admit(self, request: Request) -> None:
         address = request.local
@@ -221,24 +258,17 @@ class _ForRuntimes(_Ingress):
 
 
 _ONE = "/v1/models/"  # and a public name
+_FORWARDED = "x-forwarded-for"
 
 
 async def _health(request: Request) -> Reply:
     return _json({"ok": True})
 
 
-async def _unknown(request: Request) -> Reply:
-    return respond(answers.of_http(404), _dialect(request))
-
-
-async def _wrong_method(request: Request) -> Reply:
-    return respond(answers.of_http(405), _dialect(request))
-
-
 def _credential(request: Request) -> str:
     """The one credential, the way OpenAI's or Anthropic's tools send it. Raises NotSignedIn."""
     given, key = request.header.get("authorization"), request.header.get("x-api-key")
-    if (given is None) == (key is None) or not request.repeated.isdisjoint(("authorization", "x-api-key")):
+    if (given is None) == (key is None) or not request.repeated.keys().isdisjoint(("authorization", "x-api-key")):
         raise NotSignedIn("Send exactly one header 'Authorization: Bearer <token>' or 'x-api-key: <token>'.")
     if key is not None:
         return key.strip()

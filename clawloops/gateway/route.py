@@ -23,6 +23,7 @@ class Caller:
     key_id: str = ""
     models: frozenset[str] = frozenset()  # public names that it may use; empty: every one
     expires_at: int = 0  # Unix ms; 0: never
+    token_id: str | None = None  # of the personal token that the key was made with
 
 
 def _ignore(runtime_id: str, peer: str) -> None:
@@ -37,6 +38,7 @@ class Directory:
         self._on_refused = on_refused
         self._callers: dict[bytes, Caller] = {}  # by SHA-256 of the token
         self._hashes: dict[str, bytes] = {}  # runtime id -> SHA-256 of its one valid token
+        self._places: dict[str, Caller] = {}  # runtimes by their address
         self._keys: dict[bytes, Caller] = {}  # by SHA-256 of the key
         self._routes: dict[str, Route] = {}
         self._weights: dict[str, float] = {}
@@ -55,19 +57,31 @@ class Directory:
     def set_runtime(self, token_hash: bytes, *, runtime_id: str, user_id: str, address: str) -> None:
         """Admit the token with this SHA-256 from `address` (IPv4); the runtime's earlier token ends here."""
         self.drop_runtime(runtime_id)
-        self._callers[token_hash] = Caller(user_id, token_hash, runtime_id=runtime_id, address=address)
+        caller = Caller(user_id, token_hash, runtime_id=runtime_id, address=address)
+        self._callers[token_hash] = self._places[address] = caller
         self._hashes[runtime_id] = token_hash
 
     def drop_runtime(self, runtime_id: str) -> None:
         """End the runtime's token. Nothing happens when it has none."""
         token_hash = self._hashes.pop(runtime_id, None)
         if token_hash is not None:
-            self._callers.pop(token_hash, None)
+            gone = self._callers.pop(token_hash)
+            if self._places.get(gone.address) == gone:
+                del self._places[gone.address]
+
+    def at(self, address: str) -> Caller | None:
+        """The runtime whose address on its own network this is, as long as its token is good."""
+        return self._places.get(address)
 
     def set_key(self, key: ApiKey) -> None:
         """Admit a member's key, from wherever its holder reaches the dashboard's host."""
         self._keys[key.token_hash] = Caller(
-            key.user_id, key.token_hash, key_id=key.id, models=key.models, expires_at=key.expires_at
+            key.user_id,
+            key.token_hash,
+            key_id=key.id,
+            models=key.models,
+            expires_at=key.expires_at,
+            token_id=key.token_id,
         )
 
     def drop_key(self, key_id: str) -> None:
@@ -75,6 +89,9 @@ class Directory:
 
     def drop_keys_of(self, user_id: str) -> None:
         self._keys = {each: caller for each, caller in self._keys.items() if caller.user_id != user_id}
+
+    def drop_keys_made_with(self, token_id: str) -> None:
+        self._keys = {each: caller for each, caller in self._keys.items() if caller.token_id != token_id}
 
     def admits(self, caller: Caller) -> bool:
         """Whether what it proved itself by is still good: a revoked one ends in mid-answer."""

@@ -18,7 +18,9 @@ from aiohttp import web
 from clawloops.guard import sight
 from clawloops.guard.engine import Answered, Engine, Query
 from clawloops.guard.policy import Policy, Refused, admit, harmless
+from clawloops.runtimes import names
 from clawloops.runtimes.calls import Match, Target
+from clawloops.runtimes.parts import RESTARTED, STOPS_WITHIN_S
 
 _log = logging.getLogger(__name__)
 
@@ -28,8 +30,16 @@ _AT_ONCE = 32  # calls at each door; the control plane makes 8, and a few that l
 _KNOWN = 4096  # containers and networks that are remembered by id: their labels never change
 
 _VERSION = re.compile(r"^/v1\.[0-9]{2}(?=/)")
-_LISTS: Mapping[str, Callable[[Any, Policy], Any]] = {
+_KINDS: Mapping[Target, tuple[Target, ...]] = {
+    Target.CONTAINER: (Target.RUNTIME, Target.CARRIER),
+    Target.MEASURED: (Target.RUNTIME, Target.PART),
+}
+"""Which containers a call may be about, where that is more than one kind."""
+
+_SHOWN: Mapping[str, Callable[[Any, Policy], Any]] = {
     "/containers/json": sight.containers,
+    "/images/json": sight.images,
+    "/info": sight.info,
     "/networks": sight.networks,
     "/volumes": sight.volumes,
     "/system/df": sight.volumes,
@@ -68,6 +78,10 @@ class _Control:
             case Target.IMAGE:
                 if not self._policy.install.may_run(asked.name):  # for a runtime, it is as if it were not there
                     raise Answered(404, {"message": f"No such image that a runtime may be made of: {asked.name}"})
+                if request.method == "DELETE":
+                    if not self._policy.may_remove(asked.name):
+                        raise Refused("it is the image of this install, or has no tag")
+                    return await self._engine.answer("DELETE", asked.path())  # without force: none that is in use
             case _:
                 return await self._container(request, asked, query)
         return await self._engine.answer(request.method, asked.path(), query)
@@ -85,9 +99,9 @@ class _Control:
                 return await self._engine.answer("POST", path, query, self._policy.network(await _json(request)))
             case "/volumes/create":
                 return await self._engine.answer("POST", path, query, self._policy.volume(await _json(request)))
-            case _ if asked.bare in _LISTS:
+            case _ if asked.bare in _SHOWN:
                 told = await self._engine.read(path, query)
-                return web.json_response(_LISTS[asked.bare](told, self._policy))
+                return web.json_response(_SHOWN[asked.bare](told, self._policy))
             case _:
                 return await self._engine.answer(request.method, path, query)
 
@@ -95,23 +109,31 @@ class _Control:
         return sight.event(line, self._policy)
 
     async def _container(self, request: web.Request, asked: Match, query: Query) -> web.StreamResponse:
-        if request.method == "GET" and asked.call.target is Target.RUNTIME:  # inspect: it looks the same as our look
+        if request.method == "GET" and asked.bare.endswith("/json"):  # inspect: it looks the same as our look
             told = await self._engine.read(asked.path())
-            self._kind(told)
+            if self._kind(told)[0] is Target.PART:  # its environment is nobody's business
+                raise Refused(f"it is not {asked.call.target} of ours")
             return web.json_response(told)
-        full, kind, runtime_id = await self._look(asked.prefix, asked.name)
-        if asked.call.target not in (kind, Target.CONTAINER):
+        full, kind, whose = await self._look(asked.prefix, asked.name)
+        if kind not in _KINDS.get(asked.call.target, (asked.call.target,)):
             raise Refused(f"it is not {asked.call.target} of ours")
         path = asked.path(full)
         match request.method, asked.bare.rpartition("/")[2]:
-            case "GET", "archive":
+            case "GET", "archive" | "logs":
                 return await self._engine.stream(request, path, query)
             case "PUT", "archive":
                 return await self._engine.fill(path, query, request.content)
+            case "GET", "stats":
+                once = (("stream", "false"), ("one-shot", "true"))  # whatever was asked for: it would never end
+                return web.json_response(sight.stats(await self._engine.read(path, once)))
+            case "POST", "restart":
+                if whose not in RESTARTED:
+                    raise Refused(f"{whose} is never started anew from here")
+                return await self._engine.answer("POST", path, (("t", str(STOPS_WITHIN_S)),))
             case "POST", "update":
                 return await self._engine.answer("POST", path, (), self._policy.update(await _json(request)))
             case "POST", "start":
-                self._no_detours(runtime_id)
+                self._no_detours(whose)
         return await self._engine.answer(request.method, path, query)
 
     async def _network(self, request: web.Request, asked: Match) -> web.StreamResponse:
@@ -126,8 +148,8 @@ class _Control:
             case "POST", "connect":
                 who, endpoint = self._policy.connect(await _json(request), told)
                 if who != self._policy.install.edge:
-                    who, _, whose = await self._look(asked.prefix, who)
-                    if whose != runtime_id:
+                    who, kind, whose = await self._look(asked.prefix, who)
+                    if kind is not Target.RUNTIME or whose != runtime_id:
                         raise Refused("only its own runtime and the edge belong on a member's network")
                 return await self._engine.answer("POST", path, (), {"Container": who, "EndpointConfig": endpoint})
             case "POST", _:
@@ -143,7 +165,7 @@ class _Control:
         return await self._engine.answer("DELETE", asked.path(), query)
 
     async def _look(self, prefix: str, name: str) -> tuple[str, Target, str]:
-        """The full id, the kind and the runtime of a container. A name is looked up each time, an id once."""
+        """The full id, the kind and the runtime or part of a container. A name is looked up each time, an id once."""
         if name not in self._known:
             told = await self._engine.read(f"{prefix}/containers/{name}/json")
             name, known = told["Id"], self._kind(told)
@@ -158,13 +180,18 @@ class _Control:
             return Target.RUNTIME, runtime_id
         if self._policy.is_carrier(labels):
             return Target.CARRIER, ""
+        if part := self._policy.part_of(labels):
+            return Target.PART, part
         raise Refused("it is no container of a runtime of ours")
 
     def _no_detours(self, runtime_id: str) -> None:
         """Its two folders are what they are called: as a link, one would show the runtime another part of the host.
 
-        Whoever can write there could still swap one between this look and the mount; see docs/security.md.
+        Whoever can write there could still swap one between this look and the mount; see docs/security.md. The canary
+        has none.
         """
+        if runtime_id == names.CANARY:
+            return
         for name in ("config", "secret"):
             path = f"{self._policy.install.data}/runtimes/{runtime_id}/{name}"
             try:

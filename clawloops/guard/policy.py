@@ -16,7 +16,7 @@ from typing import Any
 
 from clawloops.errors import EngineRefused
 from clawloops.model.runtime import Runtime, Size, Want
-from clawloops.runtimes import bodies, calls, names
+from clawloops.runtimes import bodies, calls, names, parts
 from clawloops.runtimes.drift import OWN_LABELS
 from clawloops.runtimes.spec import Install, create_body, repository, swap_bytes
 
@@ -26,11 +26,19 @@ _OLDEST = (1, 41)  # of the Engine's API. One before 1.24 took a HostConfig with
 _PLAIN = re.compile(r"[a-z0-9]{1,40}")  # an id
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")  # a container's, or its id
 _SLUG = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
-_FIXED = {"v": ("false", "0"), "link": ("false", "0"), "signal": ("sigterm", "sigkill"), "type": ("volume",)}
+_FIXED = {
+    **dict.fromkeys(("v", "link", "follow"), ("false", "0")),
+    "signal": ("sigterm", "sigkill"),
+    "type": ("volume",),
+    "stream": ("false", "0"),
+    "one-shot": ("true", "1"),
+    "t": (str(parts.STOPS_WITHIN_S),),
+}
 """Parameters that may have only one of these values, whatever the case."""
 _BLANK = Runtime("", "", "", Want.RUNNING, "", 0, None, 0, 0, "", 0, 0)
 """A row of which only what shows in a body is filled in."""
 _FILTERS = frozenset({"label", "type", "event"})
+_COUNT = re.compile(r"[0-9]{1,6}")
 
 
 class Refused(EngineRefused):
@@ -58,8 +66,12 @@ def admit(method: str, path: str, query: Sequence[tuple[str, str]]) -> calls.Mat
     for name, value in query:
         if name in _FIXED and value.lower() not in _FIXED[name]:
             raise Refused(f"{name}={value[:20]}")
+        if name == "tail" and not (_COUNT.fullmatch(value) and int(value) <= calls.MOST_LOG_ENTRIES):
+            raise Refused(f"tail={value[:20]}, and not a number up to {calls.MOST_LOG_ENTRIES}")
         if name == "filters" and not _keys(value) <= _FILTERS:
             raise Refused(f"other filters than by {', '.join(sorted(_FILTERS))}")
+    if "tail" in found.call.query and not {"follow", "tail"} <= set(given):  # left out, the Engine sends all
+        raise Refused(f"{found.call.purpose}: without follow and tail")
     return found
 
 
@@ -71,9 +83,14 @@ class Policy:
     pool: ipaddress.IPv4Network  # of members' networks
 
     def container(self, name: str, body: Json) -> dict[str, Any]:
-        """The body to make a runtime's container or a carrier with. Raises Refused."""
+        """The body to make a runtime's container, a carrier or the canary with. Raises Refused."""
         with _reading("a container"):
-            made, wanted = self._carrier(body) if names.CARRIER in body["Labels"] else self._runtime(body)
+            if names.CARRIER in body["Labels"]:
+                made, wanted = self._carrier(body)
+            elif body["Labels"][names.RUNTIME] == names.CANARY:
+                made, wanted = self._canary(body)
+            else:
+                made, wanted = self._runtime(body)
             _equal("the container", body, made)
         if not wanted.fullmatch(name):
             raise Refused("the container's name is not the one that we give")
@@ -141,6 +158,17 @@ class Policy:
         found = labels or {}
         return mine.items() <= found.items() and names.RUNTIME not in found
 
+    def may_remove(self, image: str) -> bool:
+        """Whether an image of OpenClaw may go: one with a tag that is not the install's own."""
+        tag = image.rpartition("/")[2].partition(":")[2]
+        mine = self.install.image
+        mine = mine if ":" in mine.rpartition("/")[2] else f"{mine}:latest"
+        return bool(tag) and "@" not in image and image != mine and self.install.may_run(image)
+
+    def part_of(self, labels: Json | None) -> str:
+        """Which part of the appliance a container with these labels is; "" for none."""
+        return parts.part_of(labels, self.install.install_id)
+
     def is_volume(self, name: str) -> bool:
         """Whether a workspace volume of ours would have this name."""
         try:
@@ -159,8 +187,6 @@ class Policy:
         runtime_id = _id(labels[names.RUNTIME])
         host = re.fullmatch(r"Host\(`([^`]*)`\)", labels[f"traefik.http.routers.cl-{runtime_id}.rule"])
         slug = (host[1] if host else "").removesuffix(self.install.host(""))
-        network = names.network(self.install.install_id, runtime_id)
-        address = body["NetworkingConfig"]["EndpointsConfig"][network]["IPAMConfig"]["IPv4Address"]
         (volume,) = [each["Source"] for each in body["HostConfig"]["Mounts"] if each["Type"] == "volume"]
         if not _SLUG.fullmatch(slug):
             raise Refused("the workspace's host is none of ours")
@@ -169,7 +195,7 @@ class Policy:
             id=runtime_id,
             owner=_id(labels[names.OWNER]),
             slug=slug,
-            subnet=self._subnet(str(ipaddress.ip_network(f"{ipaddress.IPv4Address(address)}/29", strict=False))),
+            subnet=self._subnet_of(body, runtime_id),
             generation=int(labels[names.GENERATION]),
             image=self._image(body),
             volume=self._of_volume(volume)[1],
@@ -178,6 +204,12 @@ class Policy:
         asked = body["HostConfig"]["PidsLimit"]  # each size has its own
         made = next((each for each in sizes if each["HostConfig"]["PidsLimit"] == asked), sizes[0])
         return made, re.compile(re.escape(names.container(self.install.install_id, runtime_id)))
+
+    def _canary(self, body: Json) -> tuple[dict[str, Any], re.Pattern[str]]:
+        if body["Image"] != self.install.image:
+            raise Refused("the canary is made of the install's own image")
+        made = bodies.canary(self.install, self._subnet_of(body, names.CANARY))
+        return made, re.compile(re.escape(names.container(self.install.install_id, names.CANARY)))
 
     def _carrier(self, body: Json) -> tuple[dict[str, Any], re.Pattern[str]]:
         (mount,) = body["HostConfig"]["Mounts"]
@@ -198,6 +230,12 @@ class Policy:
         if found is None:
             raise ValueError(name)
         return found[1], int(found[2] or 0)
+
+    def _subnet_of(self, body: Json, runtime_id: str) -> str:
+        """The /29 around the address that a container is to have on its network."""
+        network = names.network(self.install.install_id, runtime_id)
+        address = body["NetworkingConfig"]["EndpointsConfig"][network]["IPAMConfig"]["IPv4Address"]
+        return self._subnet(ipaddress.IPv4Network(f"{ipaddress.IPv4Address(address)}/29", strict=False))
 
     def _subnet(self, subnet: object) -> str:
         given = ipaddress.IPv4Network(str(subnet))

@@ -35,6 +35,33 @@ def network(row: Json) -> Json:
     return {name: row.get(name) for name in ("Id", "Name", "Labels", "Internal", "EnableIPv6", "Options", "IPAM")}
 
 
+def info(told: Json, policy: Policy) -> Json:
+    """`GET /info`: the names of the OCI runtimes, and nothing else of the host."""
+    return {"Runtimes": {name: {} for name in told.get("Runtimes") or ()}}
+
+
+def images(rows: list[Json], policy: Policy) -> list[Json]:
+    """`GET /images/json`: those that a runtime may be made of, under the names by which one is asked for."""
+    found: list[Json] = []
+    for each in rows:
+        tags = [tag for tag in each.get("RepoTags") or () if policy.install.may_run(tag)]
+        if tags:
+            found.append({"Id": each.get("Id"), "RepoTags": tags, "Size": each.get("Size", 0)})
+    return found
+
+
+def stats(told: Json) -> Json:
+    """`GET /containers/{id}/stats`: processor time and memory. What it has sent or written is left out."""
+    memory = told.get("memory_stats") or {}
+    fine = memory.get("stats") or {}
+    kept = {name: fine[name] for name in ("total_inactive_file", "inactive_file") if name in fine}
+    usage = (told.get("cpu_stats") or {}).get("cpu_usage") or {}
+    return {
+        "cpu_stats": {"cpu_usage": {"total_usage": usage.get("total_usage", 0)}},
+        "memory_stats": {"usage": memory["usage"], "stats": kept} if "usage" in memory else {},
+    }
+
+
 def event(line: bytes, policy: Policy) -> bytes:
     """One event as it is passed on; b"" for one that concerns somebody else, or that cannot be read."""
     try:

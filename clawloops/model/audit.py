@@ -6,6 +6,8 @@ import hmac
 import json
 from dataclasses import dataclass
 
+NO_END = 2**62  # after every instant
+
 
 @dataclass(frozen=True, slots=True)
 class AuditEntry:
@@ -17,6 +19,16 @@ class AuditEntry:
     detail: str  # one line for a person; never a secret, never a prompt
     prev: str | None = None  # hash of the entry before it, "" of the first; None: from before entries were chained
     hash: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Which entries somebody looks for; all of what is given has to hold."""
+
+    actor: str | None = ""  # user id; None: the appliance or nobody who is signed in; "": anybody
+    words: str = ""  # in what was done, to what, or how, in any case of letters
+    since: int = 0  # Unix ms
+    until: int = NO_END  # Unix ms, not included
 
 
 @dataclass(frozen=True, slots=True)

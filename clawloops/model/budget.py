@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 
+from clawloops.model.report import DAY_MS
+
 _MINUTE_MS = 60_000
-_DAY_MS = 86_400_000
 
 
 class Scope(StrEnum):
@@ -53,7 +54,7 @@ class Span(StrEnum):
         """First ms (Unix, UTC) of the span that `instant` is in, and first ms of the next one."""
         match self:
             case Span.MINUTE | Span.DAY:
-                length = _MINUTE_MS if self is Span.MINUTE else _DAY_MS
+                length = _MINUTE_MS if self is Span.MINUTE else DAY_MS
                 start = instant - instant % length
                 return start, start + length
             case Span.MONTH:

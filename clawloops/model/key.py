@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+PREFIX = "clk_"  # so that scanners for leaked secrets know one
+
 
 @dataclass(frozen=True, slots=True)
 class ApiKey:
@@ -15,3 +17,4 @@ class ApiKey:
     models: frozenset[str]  # public names that it opens; empty: every one
     created_at: int
     expires_at: int  # Unix ms; 0: never
+    token_id: str | None = None  # of the personal token that it was made with, and ends with

@@ -28,6 +28,13 @@ class Policy(StrEnum):
     STOP = "stop"  # paused first, stopped later or when the box is short of memory
 
 
+class Sandbox(StrEnum):
+    """What a runtime's container runs in, by the name under which the Docker Engine knows it."""
+
+    RUNC = "runc"  # the Engine's own way: this host's kernel, with the usual walls
+    RUNSC = "runsc"  # gVisor: a kernel of its own in user space between the agent and the host's
+
+
 class Size(StrEnum):
     SMALL = "small"
     MEDIUM = "medium"
@@ -84,6 +91,8 @@ class Runtime:
     before_image: str = ""  # while an upgrade is on trial: what to go back to; "" otherwise
     before_volume: int = 0
     hook_hash: bytes | None = None  # SHA-256 of the token for its webhook address; None: it has no such address
+    decoy: int = 0  # number of its decoy key; rises when an admin has dealt with those before
+    model: str = ""  # id of the model that its member has chosen; "", and one that is gone: the default of the box
 
 
 class Phase(StrEnum):

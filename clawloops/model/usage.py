@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+from operator import attrgetter
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,3 +141,12 @@ class Total:
     cost: int = 0  # µUSD
     held_ms: int = 0
     energy_mwh: int = 0
+    failed: int = 0  # calls that were refused, had no answer, or whose caller left
+
+    @classmethod
+    def of(cls, totals: Iterable[Total]) -> Total:
+        """The sum of them."""
+        return cls(*map(sum, zip(*map(_AMOUNTS, totals), strict=True)))
+
+
+_AMOUNTS = attrgetter(*Total.__dataclass_fields__)

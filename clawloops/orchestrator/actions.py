@@ -24,12 +24,12 @@ class ConnectEdge:
 
 @dataclass(frozen=True, slots=True)
 class WriteConfig:
-    """Replace the configuration file; a running OpenClaw reads it within about a second."""
+    """Replace the decoy and the configuration file; a running OpenClaw reads that within about a second."""
 
 
 @dataclass(frozen=True, slots=True)
 class Create:
-    """A new token and generation, both files, the volume, then the container."""
+    """A new token and generation, all files, the volume, then the container."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from typing import Protocol
 
 from clawloops.clock import now_ms
 from clawloops.errors import EngineRefused
+from clawloops.model.decoy import DecoyKeys
 from clawloops.model.runtime import Runtime
 from clawloops.orchestrator.actions import (
     Action,
@@ -29,17 +30,20 @@ from clawloops.orchestrator.actions import (
     WriteConfig,
 )
 from clawloops.orchestrator.plan import World
-from clawloops.runtimes import containers, names, networks, openclaw, volumes
+from clawloops.runtimes import containers, decoy, names, networks, openclaw, volumes
 from clawloops.runtimes.client import Engine, EngineFailed, EngineFull, EngineMissing
 from clawloops.runtimes.files import Folder, folder
 from clawloops.runtimes.images import Images
+from clawloops.runtimes.sandboxes import Sandboxes
 from clawloops.runtimes.seen import YOUNG_MS
 from clawloops.runtimes.spec import Install, create_body, spec_hash
+from clawloops.store import connections as connection_rows
 from clawloops.store import models as model_rows
 from clawloops.store import runtimes as runtime_rows
 from clawloops.store import users as user_rows
 from clawloops.store import volumes as volume_rows
 from clawloops.store.db import Database
+from clawloops.store.seal import Sealer
 
 
 class Outside(EngineRefused):
@@ -67,12 +71,24 @@ class Hands:
     tokens: Tokens
     install: Install
     images: Images
+    decoys: DecoyKeys
+    sandboxes: Sandboxes
+    sealer: Sealer
 
     def folder(self, runtime_id: str) -> Folder:
         return folder(self.install.data, runtime_id)
 
     def name(self, runtime_id: str) -> str:
         return names.container(self.install.install_id, runtime_id)
+
+    def write(self, runtime: Runtime, config: str) -> None:
+        """The files that may be replaced while it runs. Blocks for a moment on the disk. Raises OSError."""
+        files = self.folder(runtime.id)
+        files.write_decoy(self.decoy_of(runtime))
+        files.write_config(config)
+
+    def decoy_of(self, runtime: Runtime) -> str:
+        return decoy.text(runtime, self.install, self.decoys)
 
     def admit(self, runtime: Runtime) -> None:
         """Let the runtime's current token in, from its own address only."""
@@ -96,30 +112,38 @@ async def observe(hands: Hands, desired: Runtime) -> Look:
     """Look at everything that a runtime consists of. Raises EngineUnavailable, EngineRefused."""
     install, engine = hands.install, hands.engine
     owner = await user_rows.get(hands.db, desired.owner)
-    shut_out = owner is None or owner.disabled_at is not None
+    shut_out = owner is None or not owner.may_work
     models = await model_rows.open_to(hands.db, desired.owner)
-    config = openclaw.text(openclaw.render(desired, install, models, shut_out=shut_out))
-    files = hands.folder(desired.id)
+    connected = await connection_rows.of(hands.db, hands.sealer, desired.owner)
+    config = openclaw.text(openclaw.render(desired, install, models, connected, shut_out=shut_out))
     body = create_body(desired, install)
     image = await hands.images.look(install.image_of(desired))
-    seen, network, (config_ok, token_ok, exists) = await asyncio.gather(
+    seen, network, (files_ok, token_ok, exists) = await asyncio.gather(
         containers.seen(engine, install.install_id, desired.id, body=body, image=image),
         networks.seen(engine, install.install_id, desired.id, subnet=desired.subnet, edge=install.edge),
-        asyncio.to_thread(lambda: (files.config_is(config), files.token_is(desired.token_hash), files.path.exists())),
+        asyncio.to_thread(_files, hands, desired, config),
     )
     used = any(each.state.up for each in seen)  # then its volume is there: Docker removes none that is in use
     world = World(
         containers=seen,
         network=network,
         image_present=image is not None and not image.foreign_labels,
-        config_ok=config_ok,
+        config_ok=files_ok,
         token_ok=token_ok,
         folder=exists,
+        sandbox=await hands.sandboxes.present(install.sandbox),
         volume=used
         or not desired.volume_at
         or await volumes.exists(engine, install.install_id, desired.id, desired.volume),
     )
     return Look(world, config, spec_hash(body), install.image_of(desired), image.foreign_labels if image else ())
+
+
+def _files(hands: Hands, desired: Runtime, config: str) -> tuple[bool, bool, bool]:
+    """Whether what may be replaced at any time is as it must be, whether the token is, and whether there are any."""
+    files = hands.folder(desired.id)
+    as_written = files.config_is(config) and files.decoy_is(hands.decoy_of(desired))
+    return as_written, files.token_is(desired.token_hash), files.path.exists()
 
 
 async def execute(hands: Hands, action: Action, desired: Runtime, config: str) -> None:
@@ -145,7 +169,7 @@ async def _do(hands: Hands, action: Action, desired: Runtime, config: str) -> No
         case ConnectEdge(network_id):
             await _connect_edge(hands, network_id, desired)
         case WriteConfig():
-            await asyncio.to_thread(hands.folder(desired.id).write_config, config)
+            await asyncio.to_thread(hands.write, desired, config)
         case Create():
             await _create(hands, desired, config)
         case Attach(container, network_id):
@@ -193,9 +217,8 @@ async def _create(hands: Hands, desired: Runtime, config: str) -> None:
     engine, install = hands.engine, hands.install
     token = secrets.token_urlsafe(32)
     row = await runtime_rows.new_generation(hands.db, desired.id, hashlib.sha256(token.encode()).digest())
-    files = hands.folder(row.id)
-    await asyncio.to_thread(files.write_token, token)
-    await asyncio.to_thread(files.write_config, config)
+    await asyncio.to_thread(hands.folder(row.id).write_token, token)
+    await asyncio.to_thread(hands.write, row, config)
     hands.admit(row)
     if not row.volume_at:  # the first time; from then on a missing one is a loss that a person has to know of
         await volumes.ensure(engine, install.install_id, row.id, row.volume)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import random
 from dataclasses import replace
 from functools import partial
 
@@ -21,9 +20,10 @@ from clawloops.orchestrator.admission import EVERY_S
 from clawloops.orchestrator.beside import Beside
 from clawloops.orchestrator.doze import Doze
 from clawloops.orchestrator.execute import Look, NoRoom, Outside, execute, observe
+from clawloops.orchestrator.failures import Failures
 from clawloops.orchestrator.history import History
 from clawloops.orchestrator.means import Means
-from clawloops.orchestrator.plan import Aim, Wanted, aim, backoff_ms, by_hand, keep, outdated, plan, waiting
+from clawloops.orchestrator.plan import Aim, Wanted, aim, by_hand, keep, opened, outdated, plan, shut, waiting
 from clawloops.orchestrator.probe import POLL_S, rest
 from clawloops.orchestrator.run import Run
 from clawloops.orchestrator.shown import Shown
@@ -56,6 +56,7 @@ class Keeper:
         self._doze = Doze(means.control, means.activity, means.rules)
         self._shown = Shown(runtime_id, means.board, means.gate, self._doze)
         self._history = History(means.hands.db, runtime_id, means.board)
+        self._failures = Failures(means.hands.db, self._history)
         self._beside = Beside(means.hands, self.wake)
         self._kept: Container | None = None
         self._address: str | None = None  # where to probe while it boots
@@ -89,6 +90,7 @@ class Keeper:
                     await rest(seconds, self._woken, ready)
         finally:
             self._means.gate.leave(self._id)
+            self._means.walls.forget(self._id)
             await self._beside.end()
 
     async def rouse(self, why: str) -> None:
@@ -110,6 +112,8 @@ class Keeper:
         desired = await rows.get(self._hands.db, self._id)
         if desired is None or desired.want is not Want.RUNNING or desired.sleep is Sleep.AWAKE:
             return
+        if self._means.walls.why(self._id):
+            return
         was = desired.sleep
         desired = await rows.put(self._hands.db, self._doze.woken(desired, why))
         if was is Sleep.PAUSED:
@@ -125,7 +129,7 @@ class Keeper:
         self._doze.may_be_closed()
         promised = self._hands.install.limits_of(desired).memory_mb
         try:
-            if kept.memory < promised * 2**20:
+            if kept.memory < promised * 2**20 and not kept.is_rigid:
                 await containers.limit(engine, kept.id, memory_mb=promised, promised_mb=promised)
             await containers.unpause(engine, kept.id)
         except (Unavailable, EngineRefused) as error:
@@ -161,6 +165,7 @@ class Keeper:
         job = await job_rows.next_of(self._hands.db, self._id)
         hold = holds.hold_of(job, desired)
         look = await observe(self._hands, desired)
+        self._means.walls.saw(self._id, opened(look.world))
         wanted = self._wanted(desired, look, hold)
         kept = self._kept = keep(look.world, wanted)
         desired = await self._reckon(desired, look, kept, wanted)
@@ -171,6 +176,8 @@ class Keeper:
         self._queued = ""
         if desired.want is Want.GONE and not look.world.containers and job is None:
             return None
+        if wanted.hurry:  # nothing else is done until the wall is closed
+            return AGAIN_S if self._run.sigterm or self._id in self._means.walls.open_networks else RESYNC_S
         if job is not None and not self._beside.takes(job, hold, desired) and holds.reached(hold, look.world):
             return await self._work(job, desired, hold, kept)
         return await self._settle(desired, look, wanted, kept)
@@ -179,12 +186,15 @@ class Keeper:
         memory = self._hands.install.limits_of(desired).memory_mb
         squeeze = (
             self._run.paused_ms > SQUEEZE_AFTER_MS
-            and not self._no_swap
+            and not (self._no_swap or self._hands.install.is_rigid)
             and hold is Hold.NONE
             and self._means.gate.box().swap_mb > memory  # cgroup v2 kills what does not fit
         )
+        walls = self._means.walls
+        free, is_shut = aim(desired, hold), walls.why(self._id) != ""
         return Wanted(
-            aim=aim(desired, hold),
+            aim=shut(free, own=self._id in walls.held) if is_shut else free,
+            hurry=is_shut,
             name=self._hands.name(self._id),
             spec=look.spec,
             memory=memory * 2**20,
@@ -231,7 +241,7 @@ class Keeper:
     async def _step(self, step: Action, desired: Runtime, look: Look) -> float:
         if isinstance(step, Start):
             memory = self._hands.install.limits_of(desired).memory_mb
-            self._queued = self._means.gate.ask(self._id, memory_mb=memory)
+            self._queued = self._means.walls.waits() or self._means.gate.ask(self._id, memory_mb=memory)
             if self._queued:
                 self._shown.show(desired, Phase.QUEUED, self._queued)
                 return EVERY_S
@@ -270,7 +280,7 @@ class Keeper:
         self._means.gate.leave(self._id)
         needed = desired.want is Want.RUNNING or desired.before_image  # stopped, but on trial
         if needed and not isinstance(error, Outside):
-            desired = await self._failed(desired, text)
+            desired = await self._failures.count(desired, text)
         self._shown.show(desired, Phase.DEGRADED, text)
         return AGAIN_S
 
@@ -281,21 +291,22 @@ class Keeper:
         if wanted.aim is not Aim.UP:
             run.ours_up, self._queued = None, ""
             self._means.gate.leave(self._id)
-            return await self._cleared(desired) if desired.want is not Want.RUNNING else desired
+            return await self._failures.forget(desired) if desired.want is not Want.RUNNING else desired
         if kept is None:
             fresh = next((each for each in look.world.containers if each.state is State.CREATED), None)
             if fresh is not None and fresh.spec == wanted.spec and (odd := by_hand(fresh)):
-                return await self._failed(desired, f"Docker makes the container otherwise than asked: {', '.join(odd)}")
+                why = f"Docker makes the container otherwise than asked: {', '.join(odd)}"
+                return await self._failures.count(desired, why)
             return desired
         if kept.state in (State.EXITED, State.DEAD) and run.ours_up == kept.id:
             run.ours_up = None
             memory = self._hands.install.limits_of(desired).memory_mb
             self._means.gate.leave(self._id)
-            return await self._failed(desired, phases.ended_because(kept, memory_mb=memory))
+            return await self._failures.count(desired, phases.ended_because(kept, memory_mb=memory))
         if kept.state is State.RUNNING and kept.id not in run.sigterm:
             run.ours_up = kept.id
             if run.ready_ms > STABLE_MS:
-                return await self._cleared(desired)
+                return await self._failures.forget(desired)
         return desired
 
     async def _view(
@@ -327,6 +338,7 @@ class Keeper:
                 obstacle=self._obstacle,
                 queued=self._queued,
                 work=holds.words(job) if job is not None and held else "",
+                shut=self._means.walls.why(self._id),
             ),
         )
         older = kept is not None and run.running and wanted.aim is Aim.UP and outdated(kept, wanted)
@@ -336,14 +348,3 @@ class Keeper:
         if phase is not before and phase in (Phase.READY, Phase.DEGRADED):
             took = dict(self._shown.now.steps).get(Phase.READY)
             await self._history.note(phase.value, reason or "OpenClaw is ready", took_ms=took)
-
-    async def _failed(self, desired: Runtime, reason: str) -> Runtime:
-        failures = desired.failures + 1
-        wait = backoff_ms(failures, jitter=random.random())  # noqa: S311  # spreads retries, keeps no secret
-        await self._history.note("failed", reason)
-        return await rows.set_failure(self._hands.db, self._id, failures, reason, now_ms() + wait)
-
-    async def _cleared(self, desired: Runtime) -> Runtime:
-        if not desired.failures:
-            return desired
-        return await rows.set_failure(self._hands.db, self._id, 0, "", 0)

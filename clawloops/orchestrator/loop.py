@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable, Sequence
 
 from clawloops.clock import now_ms
 from clawloops.errors import ClawLoopsError, Unavailable
+from clawloops.model.decoy import DecoyKeys
 from clawloops.model.runtime import Policy, Runtime, Sleep, Want
 from clawloops.model.workspace import HISTORY_DAYS
 from clawloops.orchestrator.activity import Activity
@@ -24,9 +25,11 @@ from clawloops.orchestrator.phase import SLOW_BOOT_MS
 from clawloops.orchestrator.probe import Probe
 from clawloops.orchestrator.roller import Roller
 from clawloops.orchestrator.sleep import Rules
+from clawloops.orchestrator.walls import Walls
 from clawloops.runtimes import events
 from clawloops.runtimes.client import Engine
 from clawloops.runtimes.images import Images
+from clawloops.runtimes.sandboxes import Sandboxes
 from clawloops.runtimes.spec import Install
 from clawloops.runtimes.strangers import Known, Stranger, find
 from clawloops.store import events as history_rows
@@ -34,6 +37,7 @@ from clawloops.store import jobs as job_rows
 from clawloops.store import runtimes as rows
 from clawloops.store import volumes as volume_rows
 from clawloops.store.db import Database
+from clawloops.store.seal import Sealer
 
 _log = logging.getLogger(__name__)
 
@@ -58,16 +62,22 @@ class Orchestrator:
         control: Control,
         rules: Rules,
         gate: Gate,
+        decoys: DecoyKeys,
+        sealer: Sealer,
         board: Board | None = None,
+        walls: Walls | None = None,
         trial_ms: int = SLOW_BOOT_MS,
     ) -> None:
         self.board = board or Board()
         self.activity = Activity()
         self.gate = gate
+        self.walls = walls or Walls()
         self.strangers: Sequence[Stranger] = ()  # as of the last minute; told to an admin, never touched
-        self._hands = Hands(db, engine, directory, install, Images(engine))
-        self._means = Means(self._hands, self.board, probe, control, self.activity, gate, rules, trial_ms)
-        self.roller = Roller(self._hands, self.wake)
+        self._hands = Hands(db, engine, directory, install, Images(engine), decoys, Sandboxes(engine), sealer)
+        self._means = Means(
+            self._hands, self.board, probe, control, self.activity, gate, rules, self.walls, trial_ms
+        )  # fmt: skip
+        self.roller = Roller(self._hands, self.walls, self.wake)
         self._all = asyncio.Event()
         self._keepers: dict[str, tuple[Keeper, asyncio.Task[None]]] = {}
         self._tasks: list[asyncio.Task[None]] = []

@@ -12,6 +12,7 @@ from clawloops.orchestrator.execute import Hands
 from clawloops.orchestrator.phase import SLOW_BOOT_MS
 from clawloops.orchestrator.probe import Probe
 from clawloops.orchestrator.sleep import Rules
+from clawloops.orchestrator.walls import Walls
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,4 +24,5 @@ class Means:
     activity: Activity
     gate: Gate
     rules: Rules
+    walls: Walls
     trial_ms: int = SLOW_BOOT_MS  # how long an image on trial may boot

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from clawloops.model.runtime import Phase, Runtime, Sleep, Want
 from clawloops.orchestrator.plan import Aim, World
+from clawloops.runtimes import sandboxes
 from clawloops.runtimes.seen import Container, State
 
 GIVE_UP_AFTER = 5  # failures in a row: from there on the person is told, while it is still tried again
@@ -25,11 +26,14 @@ class Facts:
     obstacle: str = ""  # why the last step was refused, "" when it was not
     queued: str = ""  # why it waits for its turn to start, "" when it does not
     work: str = ""  # what is being done to its workspace, "" when nothing is
+    shut: str = ""  # why it may not run now: a wall around it is open; "" when it may
 
 
 def derive(desired: Runtime, world: World, kept: Container | None, facts: Facts) -> tuple[Phase, str]:
     """The phase, and with DEGRADED, QUEUED and WORKING one sentence that says what is the matter or what to do."""
     up = any(container.state.up for container in world.containers)
+    if facts.shut and desired.want is Want.RUNNING:
+        return Phase.DEGRADED, facts.shut
     if facts.work and desired.want is not Want.GONE:
         return (Phase.QUEUED, facts.queued) if facts.queued else (Phase.WORKING, facts.work)
     match facts.aim:
@@ -74,8 +78,8 @@ def _opening(desired: Runtime, world: World, kept: Container | None, facts: Fact
         return Phase.READY, ""
     if facts.booting_ms > SLOW_BOOT_MS:
         return Phase.DEGRADED, (
-            f"OpenClaw runs but has not been ready for {facts.booting_ms // 60_000} minutes; restart the workspace, "
-            "or an administrator reads its log (docker logs)"
+            f"OpenClaw runs but has not been ready for {facts.booting_ms // 60_000} minutes; its log tells why, "
+            "or restart the workspace"
         )
     return Phase.BOOT, ""
 
@@ -92,6 +96,8 @@ def _hopeless(desired: Runtime, world: World, kept: Container | None, facts: Fac
             "the Docker volume with the files of this workspace is gone; restore a snapshot, "
             "or start again with an empty workspace"
         )
+    if not world.sandbox and (kept is None or not kept.state.up):
+        return sandboxes.MISSING
     if facts.image_refused and kept is None:
         return (
             f"the image {facts.image} carries labels that are ours or Traefik's ({', '.join(facts.image_refused)}) "

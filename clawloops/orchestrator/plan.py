@@ -33,6 +33,7 @@ from clawloops.runtimes.seen import Container, Network, State
 from clawloops.runtimes.spec import DRAIN_S
 
 LONGEST_WAIT_MS = 300_000
+HURRY_MS = 10_000  # for so long, one that is held because a wall is open may end by itself
 
 
 class Aim(StrEnum):
@@ -51,10 +52,11 @@ class World:
     containers: Sequence[Container]
     network: Network | None
     image_present: bool  # and fit to be used: an image that carries our labels or Traefik's is not
-    config_ok: bool  # the file on disk is what would be written now
+    config_ok: bool  # the files on disk, but for the token, are what would be written now
     token_ok: bool  # the token on disk is the one of the current generation
     folder: bool  # there are files of it on disk
     volume: bool = True  # its workspace volume is there, or may be made
+    sandbox: bool = True  # the host has what it is to run in
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +70,7 @@ class Wanted:
     volume: str  # name of its workspace volume; one that works on another is never kept
     squeeze: int | None = None  # limit in bytes while it is paused; None: leave its memory where it is
     may_replace: bool = False  # one that runs with an older spec may be ended now: nobody uses it
+    hurry: bool = False  # a wall around it is open: whatever has to end has to end now
 
 
 def aim(desired: Runtime, hold: Hold) -> Aim:
@@ -90,6 +93,37 @@ def aim(desired: Runtime, hold: Hold) -> Aim:
             return Aim.DOWN
         case Hold.QUIET:
             return Aim.DOWN if free is Aim.DOWN else Aim.PAUSED
+
+
+def shut(free: Aim, *, own: bool) -> Aim:
+    """The level to reach while a wall is open. What is frozen does nothing, and stays, unless the wall is its `own`."""
+    match free:
+        case Aim.UP:
+            return Aim.DOWN
+        case Aim.PAUSED if own:
+            return Aim.DOWN
+        case _:
+            return free
+
+
+def opened(world: World) -> str:
+    """What is open around a runtime that has a process, in words; "" when its network is as it must be."""
+    up = [each for each in world.containers if each.state.up]
+    for each in up:
+        if each.elsewhere:
+            return f"its container was put on another network ({each.elsewhere[0]})"
+    network = world.network
+    if network is None or not any(each.network_id == network.id for each in up):
+        return ""
+    if not (network.ours and network.exact):
+        return "its network was replaced by one that may lead out"
+    return "another container was put on its network" if strangers(world) else ""
+
+
+def strangers(world: World) -> list[str]:
+    """Ids of the containers on its network that are neither the edge nor its own."""
+    own = {each.id for each in world.containers}
+    return [each for each in (world.network.others if world.network else ()) if each not in own]
 
 
 def plan(desired: Runtime, world: World, wanted: Wanted, *, now: int, draining: Mapping[str, int]) -> list[Action]:
@@ -124,7 +158,7 @@ def keep(world: World, wanted: Wanted) -> Container | None:
     best = max(
         startable, key=lambda each: (each.spec == wanted.spec, each.name == wanted.name, each.state.up), default=None
     )
-    if best is None or not (world.image_present and world.volume):
+    if best is None or not (world.image_present and world.volume and world.sandbox):
         return best  # never remove what cannot be replaced
     if wanted.aim is not Aim.UP and best.name == wanted.name:
         return best
@@ -175,7 +209,7 @@ def _connected(world: World) -> list[Action]:
         return [MakeNetwork()]
     if not network.ours:
         return []  # a person has to look: phase.py says so
-    if not network.exact:
+    if not network.exact or strangers(world):
         return [RemoveNetwork(network), MakeNetwork()]
     return [] if network.edge else [ConnectEdge(network.id)]
 
@@ -190,7 +224,9 @@ def _paused(kept: Container | None, world: World, wanted: Wanted, draining: Mapp
         steps.append(ConnectEdge(world.network.id))  # or its visitors would not find it
     if kept.state is State.RUNNING:
         steps.append(Pause(kept.id))
-    elif kept.state is State.PAUSED and wanted.squeeze is not None and kept.memory > wanted.squeeze:
+    elif (
+        kept.state is State.PAUSED and not kept.is_rigid and wanted.squeeze is not None and kept.memory > wanted.squeeze
+    ):
         steps.append(Limit(kept.id, wanted.squeeze))
     return steps
 
@@ -201,6 +237,8 @@ def _running(kept: Container | None, world: World, wanted: Wanted, draining: Map
         return _down(kept, wanted, draining) if kept and kept.id in draining else []
     if not world.volume:
         return []
+    if not world.sandbox and (kept is None or not kept.state.up):
+        return []  # nothing starts in less than was asked for; what runs goes on
     if kept is None:
         return [Create()] if world.image_present else []
     steps: list[Action] = [] if world.config_ok else [WriteConfig()]
@@ -222,7 +260,7 @@ def _running(kept: Container | None, world: World, wanted: Wanted, draining: Map
 
 def _limited(container: Container, wanted: Wanted) -> list[Action]:
     """A limit that was lowered, by us for a pause or by hand, is put back before anything runs in it."""
-    if container.memory == 0:  # a kernel without limits
+    if container.memory == 0 or (container.is_rigid and container.state is State.PAUSED):  # or a kernel without limits
         return []
     older = container.spec != wanted.spec  # made with another limit, perhaps: only one that was lowered is raised
     raised = container.memory >= wanted.memory if older else container.memory == wanted.memory
@@ -253,9 +291,11 @@ def _ending(kept: Container, world: World, wanted: Wanted, draining: Mapping[str
 
 
 def _down(container: Container, wanted: Wanted, draining: Mapping[str, int]) -> list[Action]:
+    if container.state is State.PAUSED and wanted.hurry:
+        return [Kill(container.id)]
     if container.state is State.PAUSED:  # it hears no signal, and to hear one it needs its memory back
-        lowered = container.memory < wanted.memory and container.name == wanted.name
+        lowered = not container.is_rigid and container.memory < wanted.memory and container.name == wanted.name
         return [Limit(container.id, wanted.memory), Unpause(container.id)] if lowered else [Unpause(container.id)]
     if container.id not in draining:
         return [Stop(container.id, container.young)]
-    return [Kill(container.id)] if draining[container.id] > DRAIN_S * 1000 else []
+    return [Kill(container.id)] if draining[container.id] > (HURRY_MS if wanted.hurry else DRAIN_S * 1000) else []

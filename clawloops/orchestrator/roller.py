@@ -15,6 +15,7 @@ from clawloops.model.account import Role
 from clawloops.model.workspace import Job, JobState, Task
 from clawloops.orchestrator.execute import Hands
 from clawloops.orchestrator.rollout import Begin, Rename, Seen, Step, Tell, Upgrade, Withdraw, next_step
+from clawloops.orchestrator.walls import Walls
 from clawloops.store import jobs, rollouts, runtimes, users
 
 _log = logging.getLogger(__name__)
@@ -24,7 +25,8 @@ SOON_S = 2.0  # while somebody is being moved: the next one goes as soon as that
 
 
 class Roller:
-    def __init__(self, hands: Hands, wake: Callable[[str], None]) -> None:
+    def __init__(self, hands: Hands, walls: Walls, wake: Callable[[str], None]) -> None:
+        self._walls = walls
         self._hands = hands
         self._wake = wake
         self._asked = asyncio.Event()
@@ -80,6 +82,7 @@ class Roller:
             rollout=await rollouts.of(db, target),
             ids=ids,
             chosen=await rollouts.chosen_canary(db),
+            held=self._walls.held,
             usual=[owned[each.id] for each in admins],
         )
 

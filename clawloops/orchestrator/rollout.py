@@ -67,6 +67,7 @@ class Seen:
     rollout: Rollout | None  # the one to the target, if it is the latest
     ids: Mapping[str, str]  # image id by name, for those that are on this host
     chosen: str = ""  # the canary that an admin has chosen, "" when none was
+    held: frozenset[str] = frozenset()  # runtimes that nothing is done with until somebody has looked at them
     usual: Sequence[str] = ()  # runtimes that would rather be the canary than others, best first
 
 
@@ -77,10 +78,13 @@ def next_step(seen: Seen, *, now: int) -> Step | None:
         if each.image not in ("", _wanted(seen, each)) and _is_on(seen, each) and not each.before_image:
             return Rename(each.id, _wanted(seen, each))
     due = [each for each in seen.rows if _due(seen, each)]
-    for job in (under_way := _open(seen.jobs)):
+    for job in (under_way := [each for each in _open(seen.jobs) if each.runtime_id not in seen.held]):
         row = rows.get(job.runtime_id)
         if job.state is JobState.PENDING and row is not None and job.argument != _wanted(seen, row):
             return Withdraw(job.id)
+    stopped = next((each for each in _open(seen.jobs) if each.runtime_id in seen.held), None)
+    if stopped is not None and stopped.state is JobState.PENDING:
+        return Withdraw(stopped.id)
     if under_way:
         job = under_way[0]
         return Withdraw(job.id) if job.state is JobState.PENDING and _gives_way(seen, job, due, now=now) else None
@@ -135,7 +139,14 @@ def _try_canary(
     row = rows.get(rollout.canary)
     if row is not None and not row.pin and (why := _failed(seen, row)):
         return _tell(rollout, RolloutState.HALTED, f"the canary {row.slug} went back: {why}", now=now)
-    if row is not None and row.want is not Want.GONE and not row.pin and row.image and _is_on(seen, row):
+    if (
+        row is not None
+        and row.want is not Want.GONE
+        and not row.pin
+        and row.image
+        and not row.before_image
+        and _is_on(seen, row)
+    ):
         return _tell(rollout, RolloutState.REST, _count(seen, []))
     if not able:
         return _tell(rollout, RolloutState.CANARY, "there is nobody now whose workspace could be tried first")
@@ -181,7 +192,7 @@ def _due(seen: Seen, row: Runtime) -> bool:
 
     A pin that is not on this host is tried, so that its failure tells the admin; the install's image is waited for.
     """
-    free = row.want is not Want.GONE and row.volume_at > 0 and not row.before_image
+    free = row.want is not Want.GONE and row.volume_at > 0 and not row.before_image and row.id not in seen.held
     return free and (row.pin != "" or seen.target in seen.ids) and not _is_on(seen, row)
 
 

@@ -1,17 +1,49 @@
-"""What we ask the Docker Engine to make beside runtimes: carriers, networks and volumes, as pure functions.
+"""What we ask the Docker Engine to make beside runtimes: the canary, carriers, networks and volumes: pure functions.
 
 Field names are those of the Docker Engine API 1.41. A runtime's own create body is in `spec.py`.
 """
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
+from clawloops.model.runtime import Sandbox
 from clawloops.runtimes import names
-from clawloops.runtimes.spec import HOME
+from clawloops.runtimes.spec import HOME, PORT, Install, endpoint, hashed, walls
 
 # Measured: `internal` alone leaves the bridge's address, the host's LAN address and docker0 reachable from inside.
 INHIBIT = "com.docker.network.bridge.inhibit_ipv4"
+
+# Perl, because every image that is made of Debian has it, whatever else is in it.
+_CANARY = Path(__file__).with_name("canary.pl").read_text()
+_CANARY_PIDS = {Sandbox.RUNC: 16, Sandbox.RUNSC: 96}  # gVisor's own threads count, too: it does not start with 32
+_CANARY_BYTES = 48 * 1024 * 1024  # it uses 8 MiB
+
+
+def canary(install: Install, subnet: str) -> dict[str, Any]:
+    """The standing canary: in a runtime's place, behind a runtime's walls, of its image, and with nothing to keep."""
+    network, address = names.network(install.install_id, names.CANARY), names.addresses(subnet)
+    body: dict[str, Any] = {
+        "Image": install.image,
+        "Hostname": names.CANARY,
+        "User": "1000:1000",
+        "Env": [],
+        "Labels": names.labels(install.install_id, names.CANARY),
+        "Healthcheck": {"Test": ["NONE"]},
+        "Entrypoint": ["perl", "-e", _CANARY],
+        "Cmd": [str(PORT)],
+        "HostConfig": {
+            **walls(network, address, install.sandbox),
+            "PidsLimit": _CANARY_PIDS[install.sandbox],
+            "Memory": _CANARY_BYTES,
+            "MemorySwap": _CANARY_BYTES,
+            "NanoCpus": 250_000_000,
+            "Mounts": [],
+        },
+        "NetworkingConfig": endpoint(network, address),
+    }
+    return hashed(body)
 
 
 def carrier(install_id: str, image: str, volume: str, *, writes: bool) -> dict[str, Any]:

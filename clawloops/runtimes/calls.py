@@ -13,14 +13,19 @@ from enum import StrEnum
 _ID = r"(?P<name>[A-Za-z0-9][A-Za-z0-9_.-]*)"
 _IMAGE = r"(?P<name>[A-Za-z0-9][A-Za-z0-9_./:@-]*)"
 
+MOST_LOG_ENTRIES = 20_000
+"""Of a runtime's log, read at once."""
+
 
 class Target(StrEnum):
     """What the name in a call's path has to lead to."""
 
     NOTHING = "no name"
-    RUNTIME = "a runtime's container"
+    RUNTIME = "a runtime's container"  # or the canary, which stands in a runtime's place
     CARRIER = "a carrier"
     CONTAINER = "a runtime's container or a carrier"
+    PART = "a part of the appliance"
+    MEASURED = "a runtime's container or a part of the appliance"
     NETWORK = "a member's network"
     VOLUME = "a workspace volume"
     IMAGE = "an image of OpenClaw"
@@ -37,6 +42,7 @@ class Call:
 
 TABLE = (
     Call("GET", r"/version", "agree on the API version"),
+    Call("GET", r"/info", "has this host the sandbox that runtimes are to run in"),
     Call("GET", r"/events", "wake the loop", query=("filters",)),
     Call(
         "GET",
@@ -48,8 +54,15 @@ TABLE = (
     Call(
         "POST",
         r"/containers/create",
-        "make a runtime's container (spec.create_body), or a carrier (bodies.carrier)",
+        "make a runtime's container (spec.create_body), the canary (bodies.canary) or a carrier (bodies.carrier)",
         query=("name",),
+    ),
+    Call(
+        "GET",
+        rf"/containers/{_ID}/logs",
+        "show its member what it has printed",
+        Target.RUNTIME,
+        ("stdout", "stderr", "timestamps", "follow", "tail"),
     ),
     Call("POST", rf"/containers/{_ID}/start", "start it", Target.RUNTIME),
     Call(
@@ -59,6 +72,14 @@ TABLE = (
         Target.RUNTIME,
         ("signal",),
     ),
+    Call(
+        "GET",
+        rf"/containers/{_ID}/stats",
+        "how much of the box it uses",
+        Target.MEASURED,
+        ("stream", "one-shot"),
+    ),
+    Call("POST", rf"/containers/{_ID}/restart", "start a part anew that does not answer", Target.PART, ("t",)),
     Call("POST", rf"/containers/{_ID}/pause", "freeze it while nobody uses it", Target.RUNTIME),
     Call("POST", rf"/containers/{_ID}/unpause", "let it go on", Target.RUNTIME),
     Call(
@@ -114,6 +135,8 @@ TABLE = (
         "remove what was in the trash for 7 days",
         Target.VOLUME,
     ),
+    Call("GET", r"/images/json", "which images of OpenClaw are there", query=("only_ids", "all")),
+    Call("DELETE", rf"/images/{_IMAGE}", "remove one that no workspace uses", Target.IMAGE, ("force", "noprune")),
     Call("GET", rf"/images/{_IMAGE}/json", "is the runtime image there, and are its labels harmless", Target.IMAGE),
 )
 

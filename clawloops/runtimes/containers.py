@@ -9,6 +9,7 @@ import docker.errors
 
 from clawloops.clock import now_ms
 from clawloops.errors import EngineRefused, EngineUnavailable
+from clawloops.model.runtime import Sandbox
 from clawloops.runtimes import drift, names
 from clawloops.runtimes.client import Api, Engine, EngineMissing
 from clawloops.runtimes.drift import Settings
@@ -130,6 +131,8 @@ def _read(row: Settings, network: str, body: Settings | None, image: Image | Non
         image=row["Image"],
         volume=next((str(each.get("Name", "")) for each in row["Mounts"] if each["Destination"] == HOME), ""),
         edited=drift.differences(body, row, image=image) if body is not None and promised else (),
+        is_rigid=row["HostConfig"].get("Runtime") == Sandbox.RUNSC,
+        elsewhere=tuple(sorted(row["NetworkSettings"]["Networks"].keys() - {network})),
     )
 
 

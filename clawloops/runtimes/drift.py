@@ -18,7 +18,7 @@ OWN_LABELS = ("clawloops.", "traefik.")
 
 LEFT_TO_THE_DAEMON = frozenset(
     {
-        "Runtime",  # its default runtime; only root of this host can register another
+        "Runtime",  # its default runtime, where we ask for none; only root of this host can register another
         "CgroupnsMode",  # its default cgroup namespace mode, which depends on the cgroup version
         "ShmSize",  # its default; counted against Memory anyway
         "Ulimits",  # its default ulimits
@@ -80,7 +80,7 @@ def _host(ours: Settings, theirs: Settings, *, paused: bool) -> Iterator[str]:
             case "ReadonlyPaths":
                 good = set(real or ()) >= _READ_ONLY
             case _:
-                good = name in LEFT_TO_THE_DAEMON or (mine == real if name in ours else _empty(real))
+                good = mine == real if name in ours else name in LEFT_TO_THE_DAEMON or _empty(real)
         if not good:
             yield name
 

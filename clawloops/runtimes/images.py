@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Collection
 from typing import Any
 
 from clawloops.runtimes.client import Engine, EngineMissing
 from clawloops.runtimes.drift import OWN_LABELS
 from clawloops.runtimes.seen import Image
+from clawloops.runtimes.spec import Install
 
 
 async def look(engine: Engine, image: str) -> Image | None:
@@ -25,6 +27,26 @@ async def look(engine: Engine, image: str) -> Image | None:
 async def present(engine: Engine, image: str) -> bool:
     """Whether the Engine can make a container of `image` now."""
     return await look(engine, image) is not None
+
+
+async def unused(engine: Engine, install: Install, used: Collection[str]) -> list[str]:
+    """Tags of OpenClaw's images on this host that are neither the install's own nor in `used`."""
+    rows = await engine.call(lambda api: api.images())
+    found = {str(tag) for row in rows for tag in row.get("RepoTags") or () if install.may_run(tag)}
+    mine = {_tagged(each) for each in (install.image, *used)}
+    return sorted(found - mine)
+
+
+async def remove(engine: Engine, tag: str) -> None:
+    """Remove one that no container uses; gone already is fine. EngineRefused (409): one does."""
+    try:
+        await engine.call(lambda api: api.remove_image(tag))
+    except EngineMissing:
+        return
+
+
+def _tagged(image: str) -> str:
+    return image if ":" in image.rpartition("/")[2] else f"{image}:latest"
 
 
 class Images:

@@ -14,6 +14,9 @@ GENERATION = "clawloops.generation"
 VOLUME = "clawloops.volume"  # on a volume: its number
 CARRIER = "clawloops.carrier"  # on a container that is never started, only copied through
 
+CANARY = "canary"
+"""In a runtime id's place, in names and labels of the standing canary. No runtime has it: theirs begin with "r"."""
+
 
 def container(install_id: str, runtime_id: str) -> str:
     """A member's one container. Docker refuses a second of the same name, whoever asks for it."""
@@ -58,3 +61,8 @@ def addresses(subnet: str) -> Addresses:
     """The three addresses of a member's /29, given in CIDR notation. ValueError when it is no IPv4 network."""
     first = ipaddress.IPv4Network(subnet).network_address
     return Addresses(gateway=str(first + 1), edge=str(first + 2), runtime=str(first + 3))
+
+
+def canary_subnet(pool: ipaddress.IPv4Network) -> str:
+    """The canary's /29, in CIDR notation: the last one of the pool of member networks."""
+    return str(ipaddress.IPv4Network((int(pool.broadcast_address) - 7, 29)))

@@ -34,6 +34,7 @@ async def seen(engine: Engine, install_id: str, runtime_id: str, *, subnet: str,
             each["Name"] == edge and each["IPv4Address"].split("/")[0] == address.edge for each in members.values()
         ),
         members=tuple(members),
+        others=tuple(each for each, endpoint in members.items() if endpoint["Name"] != edge),
     )
 
 

@@ -7,25 +7,41 @@ with the pinned version, and a change of version checks them again.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
+from urllib.parse import parse_qsl, urlsplit
 
+from clawloops.model.connection import Connection
 from clawloops.model.provider import Model
 from clawloops.model.runtime import Runtime
 from clawloops.runtimes import names
+from clawloops.runtimes.connections import channels, mcp_servers
 from clawloops.runtimes.spec import GATEWAY_HOST, PORT, SECRET_DIR, Install
 
 CONTROL_USER = "clawloops-control"  # the control plane itself, when it asks a runtime whether it is idle
 TOKEN_FILE = "model-token"  # noqa: S105
 CONTROL_UI = "/opt/openclaw/node_modules/openclaw/dist/control-ui"  # inside the image; images/openclaw/Dockerfile
 
+_SECRET_FIELDS = frozenset({"token", "botToken"})
+_SECRET_MAPS = frozenset({"headers", "env"})
 
-def render(runtime: Runtime, install: Install, models: Sequence[Model], *, shut_out: bool = False) -> dict[str, Any]:
+
+def render(
+    runtime: Runtime,
+    install: Install,
+    models: Sequence[Model],
+    connections: Sequence[Connection] = (),
+    *,
+    shut_out: bool = False,
+) -> dict[str, Any]:
     """The configuration. `models` may be empty: OpenClaw boots without one and gets the list while it runs.
 
-    `shut_out`: its owner may not use it now. OpenClaw ends their live sockets about a second after it has read that.
+    `connections`: its owner's, opened. `shut_out`: its owner may not use it now. OpenClaw ends their live sockets about
+    a second after it has read that.
     """
-    default = next((model for model in models if model.is_default), models[0] if models else None)
+    used = [each for each in connections if each.enabled and each.secrets is not None]
+    servers = mcp_servers(used)
+    told = channels(used, proxy=f"http://{GATEWAY_HOST}:{install.egress_port}")
     config: dict[str, Any] = {
         "gateway": _gateway(runtime, install, [CONTROL_USER] if shut_out else [runtime.owner, CONTROL_USER]),
         "secrets": {
@@ -46,15 +62,21 @@ def render(runtime: Runtime, install: Install, models: Sequence[Model], *, shut_
             },
         },
         "plugins": {
-            "allow": ["memory-core", "canvas", "device-pair", "admin-http-rpc"],
+            "allow": ["memory-core", "canvas", "device-pair", "admin-http-rpc", *told],
             "entries": {"admin-http-rpc": {"enabled": True}},
         },
+        # The proxy looks names up, and decides: a runtime has no resolver that knows the internet.
+        "tools": {"web": {"fetch": {"useTrustedEnvProxy": True}}},
         "browser": {"enabled": False},
         "discovery": {"mdns": {"mode": "off"}},
         "update": {"checkOnStart": False},
         "telemetry": {"enabled": False},
     }
-    if default:
+    if servers:
+        config["mcp"] = {"servers": servers}
+    if told:
+        config["channels"] = told
+    if default := _default(runtime, models):
         config["agents"] = {"defaults": {"model": {"primary": f"clawloops/{default.name}"}}}
     if runtime.hook_hash is not None:
         # Not the caller's token, which web/webhook.py checks and replaces: this one opens nothing from outside.
@@ -65,6 +87,21 @@ def render(runtime: Runtime, install: Install, models: Sequence[Model], *, shut_
 def text(config: dict[str, Any]) -> str:
     """The bytes of the file: stable for equal configurations, so that a difference is a change."""
     return json.dumps(config, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
+
+
+def secrets_in(config: object, *, under: str = "") -> Iterator[str]:
+    """Whatever opens something: tokens, and all that MCP servers are sent (`headers`) or started with (`env`)."""
+    match config:
+        case dict():
+            for name, value in config.items():
+                yield from secrets_in(value, under=under if under in _SECRET_MAPS else str(name))
+        case list():
+            for each in config:
+                yield from secrets_in(each, under=under)
+        case str() if under == "url":
+            yield from (value for _, value in parse_qsl(urlsplit(config).query))
+        case str() if under in _SECRET_MAPS or under in _SECRET_FIELDS:
+            yield from config.split()  # of "Bearer …" the second word
 
 
 def _gateway(runtime: Runtime, install: Install, people: list[str]) -> dict[str, Any]:
@@ -95,6 +132,13 @@ def _gateway(runtime: Runtime, install: Install, people: list[str]) -> dict[str,
     if install.scheme == "https":  # OpenClaw refuses a publicOrigin of plain http with a port
         gateway["publicOrigin"] = install.origin(runtime.slug)
     return gateway
+
+
+def _default(runtime: Runtime, models: Sequence[Model]) -> Model | None:
+    """The one that its member has chosen, while it is open to them; else the box's, else any."""
+    chosen = (each for each in models if each.id == runtime.model)
+    usual = (each for each in models if each.is_default)
+    return next(chosen, None) or next(usual, None) or next(iter(models), None)
 
 
 def _model(model: Model) -> dict[str, Any]:

@@ -43,6 +43,8 @@ class Container:
     image: str = ""  # id of the image that it was made of
     volume: str = ""  # name of the workspace volume that it works on
     edited: tuple[str, ...] = ()  # settings that are not what its spec label promises, by their Engine names
+    is_rigid: bool = False  # in gVisor: frozen, it takes no other limit
+    elsewhere: tuple[str, ...] = ()  # names of the networks that it is on beside its own
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,3 +61,4 @@ class Network:
     exact: bool  # subnet, gateway, internal and inhibit_ipv4 are as they must be
     edge: bool  # the edge container is on it, with its fixed address
     members: tuple[str, ...] = ()  # ids of the running containers on it
+    others: tuple[str, ...] = ()  # those that are not the edge

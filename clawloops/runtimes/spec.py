@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from clawloops.model.runtime import Limits, Runtime, limits
+from clawloops.model.runtime import Limits, Runtime, Sandbox, limits
 from clawloops.runtimes import names
 
 PORT = 18789  # OpenClaw's own
@@ -49,13 +49,26 @@ class Install:
     data: str  # absolute path of DATA, the same on the host and in the control plane
     edge: str  # name of the edge container
     image: str  # OpenClaw's image, by exact tag
+    sandbox: Sandbox = Sandbox.RUNC
     memory_mb: int = 2048  # of a medium runtime
     cpus: float = 2.0  # of a medium runtime
     gateway_port: int = 4000
+    egress_port: int = 3128
     base: str = "clawloops.localhost"
     scheme: str = "http"
     port: int = 80  # the one that browsers use
+    resolver: str = ""  # of Traefik's, that gets a certificate for each workspace's host; "": they share one
     repositories: tuple[str, ...] = ()  # further ones that a runtime's image may come from
+
+    @property
+    def doors(self) -> frozenset[int]:
+        """The ports of the edge that runtimes may reach; the canary takes every other one for a hole."""
+        return frozenset({self.gateway_port, self.egress_port})
+
+    @property
+    def is_rigid(self) -> bool:
+        """Whether a frozen runtime's memory stays where it is: gVisor takes no other limit until it goes on."""
+        return self.sandbox is Sandbox.RUNSC
 
     def image_of(self, runtime: Runtime) -> str:
         """The image that it runs: the one its state belongs to, until an upgrade has moved it."""
@@ -74,8 +87,16 @@ class Install:
 
     def origin(self, slug: str) -> str:
         """The workspace's origin exactly as a browser writes it: no port where it is the scheme's own."""
+        return self._origin(self.host(slug))
+
+    @property
+    def dashboard(self) -> str:
+        """The dashboard's origin, written in the same way."""
+        return self._origin(self.base)
+
+    def _origin(self, host: str) -> str:
         usual = 443 if self.scheme == "https" else 80
-        return f"{self.scheme}://{self.host(slug)}" + ("" if self.port == usual else f":{self.port}")
+        return f"{self.scheme}://{host}" + ("" if self.port == usual else f":{self.port}")
 
 
 def is_image_name(image: str) -> bool:
@@ -93,7 +114,7 @@ def create_body(runtime: Runtime, install: Install) -> dict[str, Any]:
     """The whole body, with the hash of all the rest in its `clawloops.spec` label."""
     network = names.network(install.install_id, runtime.id)
     address = names.addresses(runtime.subnet)
-    env = {**_ENV, "NODE_OPTIONS": _node_options(install.limits_of(runtime))}
+    env = {**_ENV, **_proxy(install), "NODE_OPTIONS": _node_options(install.limits_of(runtime))}
     body: dict[str, Any] = {
         "Image": install.image_of(runtime),
         # Fixed: after SIGKILL, OpenClaw's owner lease keeps a new host name out for up to 300 s.
@@ -105,10 +126,32 @@ def create_body(runtime: Runtime, install: Install) -> dict[str, Any]:
         "StopSignal": "SIGTERM",
         "StopTimeout": DRAIN_S,
         "HostConfig": _host_config(runtime, install, network, address),
-        "NetworkingConfig": {"EndpointsConfig": {network: {"IPAMConfig": {"IPv4Address": address.runtime}}}},
+        "NetworkingConfig": endpoint(network, address),
     }
-    body["Labels"][names.SPEC] = _hash(body)
-    return body
+    return hashed(body)
+
+
+def endpoint(network: str, address: names.Addresses) -> dict[str, Any]:
+    """`NetworkingConfig` of whoever has the runtime's place on a member's network."""
+    return {"EndpointsConfig": {network: {"IPAMConfig": {"IPv4Address": address.runtime}}}}
+
+
+def walls(network: str, address: names.Addresses, sandbox: Sandbox) -> dict[str, Any]:
+    """The part of `HostConfig` that keeps a runtime in, and the canary, which tests that, in just the same way."""
+    return {
+        **({} if sandbox is Sandbox.RUNC else {"Runtime": sandbox.value}),  # runc: what the Engine takes by itself
+        "NetworkMode": network,
+        "ReadonlyRootfs": True,
+        "CapDrop": ["ALL"],
+        "SecurityOpt": ["no-new-privileges:true"],
+        "Privileged": False,
+        "Init": True,
+        "IpcMode": "private",
+        "Dns": [address.edge],
+        "ExtraHosts": [f"{GATEWAY_HOST}:{address.edge}"],
+        "LogConfig": {"Type": "json-file", "Config": {"max-size": "10m", "max-file": "3"}},
+        "RestartPolicy": {"Name": "no"},
+    }
 
 
 def swap_bytes(memory_mb: int) -> int:
@@ -121,8 +164,22 @@ def spec_hash(body: Mapping[str, Any]) -> str:
     return str(body["Labels"][names.SPEC])
 
 
-def _hash(body: Mapping[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(body, sort_keys=True, separators=(",", ":")).encode()).hexdigest()[:32]
+def hashed(body: dict[str, Any]) -> dict[str, Any]:
+    """The body with the hash of all the rest in its `clawloops.spec` label."""
+    text = json.dumps(body, sort_keys=True, separators=(",", ":"))
+    body["Labels"][names.SPEC] = hashlib.sha256(text.encode()).hexdigest()[:32]
+    return body
+
+
+def _proxy(install: Install) -> dict[str, str]:
+    """The way to the internet, for OpenClaw and for what its agent runs. Tools differ in which spelling they read.
+
+    Not OpenClaw's own `proxy.proxyUrl`: that would send the calls of models there too.
+    """
+    address = f"http://{GATEWAY_HOST}:{install.egress_port}"
+    direct = f"{GATEWAY_HOST},localhost,127.0.0.1,::1"
+    names = {"HTTP_PROXY": address, "HTTPS_PROXY": address, "NO_PROXY": direct}
+    return {**names, **{name.lower(): value for name, value in names.items()}, "NODE_USE_ENV_PROXY": "1"}
 
 
 def _node_options(allowed: Limits) -> str:
@@ -135,18 +192,12 @@ def _host_config(runtime: Runtime, install: Install, network: str, address: name
     allowed = install.limits_of(runtime)
     volume = names.volume(install.install_id, runtime.id, runtime.volume)
     return {
-        "NetworkMode": network,
-        "ReadonlyRootfs": True,
+        **walls(network, address, install.sandbox),
         "Tmpfs": {"/tmp": "rw,noexec,nosuid,nodev,size=512m,mode=1777"},  # noqa: S108
-        "CapDrop": ["ALL"],
-        "SecurityOpt": ["no-new-privileges:true"],
-        "Privileged": False,
         "PidsLimit": allowed.pids,
         "Memory": allowed.memory_mb * 1024 * 1024,
         "MemorySwap": swap_bytes(allowed.memory_mb),
         "NanoCpus": int(allowed.cpus * 1_000_000_000),
-        "Init": True,
-        "IpcMode": "private",
         # Directories, because a bind of a single file would break the atomic replace. As `Mounts` and not `Binds`:
         # a source that is missing is then refused, and not made by the Engine as an empty folder of root.
         "Mounts": [
@@ -154,10 +205,6 @@ def _host_config(runtime: Runtime, install: Install, network: str, address: name
             {"Type": "bind", "Source": f"{folder}/secret", "Target": SECRET_DIR, "ReadOnly": True},
             {"Type": "volume", "Source": volume, "Target": HOME},
         ],
-        "Dns": [address.edge],
-        "ExtraHosts": [f"{GATEWAY_HOST}:{address.edge}"],
-        "LogConfig": {"Type": "json-file", "Config": {"max-size": "10m", "max-file": "3"}},
-        "RestartPolicy": {"Name": "no"},
     }
 
 
@@ -186,4 +233,6 @@ def _labels(runtime: Runtime, install: Install, address: str) -> dict[str, str]:
     }
     if install.scheme == "https":
         labels[f"{router}.tls"] = "true"
+    if install.resolver:
+        labels[f"{router}.tls.certresolver"] = install.resolver
     return labels

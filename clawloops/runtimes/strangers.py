@@ -9,10 +9,10 @@ from typing import Any
 
 from clawloops.runtimes import names
 from clawloops.runtimes.client import Engine
+from clawloops.runtimes.parts import PARTS
 
 Row = Mapping[str, Any]
 
-PARTS = frozenset({"edge", "traefik", "clawloops", "guard", "litellm", "ollama", "vllm", "postgres"})
 NETWORKS = frozenset({"front", "llm", "llmout", "models", "modelsout", "db"})
 COMPOSE = "com.docker.compose.project"  # on whatever Compose made: the appliance's own parts, under any name
 
@@ -127,7 +127,7 @@ def _member(
 ) -> str:
     """Why a part of a workspace is a stranger; "" when it is none."""
     runtime_id = labels.get(names.RUNTIME) or names.runtime_of(name, install_id) or ""
-    if runtime_id not in known.runtimes:
+    if runtime_id not in {names.CANARY, *known.runtimes}:
         return f"it looks like the {what} of workspace {runtime_id}, which is not in the database"
     if not names.labels(install_id, runtime_id).items() <= labels.items():
         return _unlabelled(runtime_id, what)

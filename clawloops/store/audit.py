@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from clawloops.model.audit import AuditEntry, link
+import re
+from typing import Any
+
+from clawloops.model.audit import AuditEntry, Wanted, link
 from clawloops.store.db import Database
 
 _LOCK = 0x61756474  # any fixed number; PostgreSQL's lock against two entries with the same one before them
+_ESCAPE = "!"
+_LITERAL = re.compile("[!%_]")  # what LIKE takes for more than itself
 _COLUMNS = "seq, at, actor, action, subject, detail, prev, hash"
 
 
@@ -25,9 +30,29 @@ async def add(  # noqa: PLR0917
         )
 
 
-async def latest(db: Database, limit: int) -> list[AuditEntry]:
-    """The newest entries, newest first."""
-    rows = await db.fetch(f"SELECT {_COLUMNS} FROM audit ORDER BY seq DESC LIMIT $1", limit)
+async def latest(db: Database, limit: int, *, before: int | None = None) -> list[AuditEntry]:
+    """The newest entries, newest first; `before`: of those in front of this one."""
+    below = before if before is not None else 2**62
+    rows = await db.fetch(f"SELECT {_COLUMNS} FROM audit WHERE seq < $1 ORDER BY seq DESC LIMIT $2", below, limit)
+    return [AuditEntry(**row) for row in rows]
+
+
+async def find(db: Database, wanted: Wanted, limit: int, *, before: int) -> list[AuditEntry]:
+    """The newest entries that somebody looks for, newest first, of those in front of `before`."""
+    conditions = ["seq < $1", "at >= $2", "at < $3"]
+    values: list[Any] = [before, wanted.since, wanted.until]
+    if wanted.actor is None:
+        conditions.append("actor IS NULL")
+    elif wanted.actor:
+        values.append(wanted.actor)
+        conditions.append(f"actor = ${len(values)}")
+    if wanted.words:
+        literal = _LITERAL.sub(rf"{_ESCAPE}\g<0>", wanted.words.lower())
+        values.append(f"%{literal}%")
+        said = "lower(action || ' ' || subject || ' ' || detail)"
+        conditions.append(f"{said} LIKE ${len(values)} ESCAPE '{_ESCAPE}'")
+    where = " AND ".join(conditions)
+    rows = await db.fetch(f"SELECT {_COLUMNS} FROM audit WHERE {where} ORDER BY seq DESC LIMIT {limit:d}", *values)
     return [AuditEntry(**row) for row in rows]
 
 

@@ -11,7 +11,7 @@ from clawloops.store.postgres import open_postgres
 from clawloops.store.sqlite import open_sqlite
 from clawloops.store.transaction import Row
 
-__all__ = ["Database", "Row", "open_database"]
+__all__ = ["Database", "Row", "open_database", "rows_of"]
 
 
 class Database(Protocol):
@@ -32,6 +32,12 @@ class Database(Protocol):
         """All or nothing; see `clawloops/store/transaction.py` for what callers may rely on."""
 
     async def close(self) -> None: ...
+
+
+def rows_of(count: int, width: int) -> str:
+    """Placeholders of that many rows: ($1, $2), ($3, $4)."""
+    rows = (range(row * width + 1, (row + 1) * width + 1) for row in range(count))
+    return ", ".join("(" + ", ".join(f"${number}" for number in row) + ")" for row in rows)
 
 
 async def open_database(url: str, *, password: str | None = None, wait_s: float = 0) -> Database:

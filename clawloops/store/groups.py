@@ -41,6 +41,23 @@ async def change(db: Database, group: Group) -> None:
         await _fill(db, group.id, group.members)
 
 
+async def place(db: Database, user_id: str, *, gained: Collection[str], lost: Collection[str]) -> bool:
+    """Put a member into some groups, of those that there are, and out of others; whether that changed anything.
+
+    Raises Conflict when there is no such member.
+    """
+    changed = 0
+    for group_id in sorted(gained):
+        changed += await db.execute(
+            """INSERT INTO group_members (group_id, user_id) SELECT id, CAST($2 AS TEXT) FROM groups WHERE id = $1
+            ON CONFLICT DO NOTHING""",
+            *(group_id, user_id),
+        )
+    for group_id in sorted(lost):
+        changed += await db.execute("DELETE FROM group_members WHERE group_id = $1 AND user_id = $2", group_id, user_id)
+    return bool(changed)
+
+
 async def delete(db: Database, group_id: str) -> None:
     """Remove it with its grants, its keys and its budgets. Nothing happens when there is none."""
     await db.execute("DELETE FROM groups WHERE id = $1", group_id)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from clawloops.model.key import ApiKey
 from clawloops.store.db import Database, Row
 
-_COLUMNS = "id, user_id, name, token_hash, hint, models, created_at, expires_at"
+_COLUMNS = "id, user_id, name, token_hash, hint, models, created_at, expires_at, token_id"
 
 
 def _key(row: Row) -> ApiKey:
@@ -13,9 +13,9 @@ def _key(row: Row) -> ApiKey:
 
 
 async def add(db: Database, key: ApiKey) -> None:
-    """Raises Conflict when its owner has a key of that name."""
+    """Raises Conflict when its owner has a key of that name, or the token that it is made with is no more."""
     await db.execute(
-        f"INSERT INTO api_keys ({_COLUMNS}) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
+        f"INSERT INTO api_keys ({_COLUMNS}) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
         key.id,
         key.user_id,
         key.name,
@@ -24,6 +24,7 @@ async def add(db: Database, key: ApiKey) -> None:
         "\n".join(sorted(key.models)),
         key.created_at,
         key.expires_at,
+        key.token_id,
     )
 
 

@@ -56,6 +56,14 @@ async def all(db: Database) -> list[Runtime]:
     return [_runtime(row) for row in await db.fetch(f"{_SELECT} ORDER BY created_at, id")]
 
 
+async def page(db: Database, after: tuple[int, str], limit: int) -> list[Runtime]:
+    """Oldest first, from behind an instant of making and an id."""
+    rows = await db.fetch(
+        f"{_SELECT} WHERE (created_at, id) > ($1, $2) ORDER BY created_at, id LIMIT $3", *after, limit
+    )
+    return [_runtime(row) for row in rows]
+
+
 async def subnets(db: Database) -> set[str]:
     """Every subnet that is taken, in CIDR notation."""
     return {row["subnet"] for row in await db.fetch("SELECT subnet FROM runtimes")}
@@ -109,6 +117,15 @@ async def set_failure(db: Database, runtime_id: str, failures: int, failure: str
             retry_at,
             runtime_id,
         )
+    )
+
+
+async def renew_decoy(db: Database, runtime_id: str) -> Runtime | None:
+    """Another decoy takes the place of the one before. None when there is no such runtime."""
+    return await _one(
+        db,
+        f"UPDATE runtimes SET decoy = decoy + 1, version = version + 1 WHERE id = $1 RETURNING {_COLUMNS}",
+        runtime_id,
     )
 
 

@@ -130,7 +130,10 @@ async def check_sentinel(db: Database, sealer: Sealer) -> None:
     async with db.transaction():
         text = await meta.get(db, _SENTINEL)
         if text is None:
-            if await db.fetch("SELECT id FROM credentials LIMIT 1"):
+            if await db.fetch(
+                """SELECT id FROM credentials UNION SELECT user_id FROM authenticators UNION SELECT id FROM issuers
+                UNION SELECT id FROM connections LIMIT 1"""
+            ):
                 raise SetupError(
                     "the store holds sealed keys but lost the proof of its master key; restore a backup of it"
                 )

@@ -11,11 +11,11 @@ def _session(row: Row) -> Session:
 
 
 async def add(db: Database, session: Session) -> None:
-    """Raises Conflict when its user, runtime or parent is no more."""
+    """Raises Conflict when its user, runtime, parent or inspection is no more."""
     await db.execute(
         """INSERT INTO sessions (hash, kind, user_id, runtime_id, parent, created_at, seen_at, expires_at,
-        browser, address)
-        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)""",
+        browser, address, proved_at, inspection)
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)""",
         session.hash,
         session.kind.value,
         session.user_id,
@@ -26,6 +26,8 @@ async def add(db: Database, session: Session) -> None:
         session.expires_at,
         session.browser,
         session.address,
+        session.proved_at,
+        session.inspection,
     )
 
 
@@ -33,7 +35,7 @@ async def all_live(db: Database, now: int) -> list[Session]:
     """Those not expired at `now` (Unix ms), nor their parent, of users who are not disabled; parents first."""
     rows = await db.fetch(
         """SELECT s.hash, s.kind, s.user_id, s.runtime_id, s.parent, s.created_at, s.seen_at, s.expires_at,
-        s.browser, s.address
+        s.browser, s.address, s.proved_at, s.inspection
         FROM sessions s
         JOIN users u ON u.id = s.user_id
         LEFT JOIN sessions p ON p.hash = s.parent
@@ -49,6 +51,11 @@ async def touch(db: Database, session_hash: bytes, seen_at: int) -> None:
     await db.execute("UPDATE sessions SET seen_at = $1 WHERE hash = $2 AND seen_at < $1", seen_at, session_hash)
 
 
+async def set_proved(db: Database, session_hash: bytes, at: int) -> None:
+    """Its owner has proven themselves again."""
+    await db.execute("UPDATE sessions SET proved_at = $1 WHERE hash = $2", at, session_hash)
+
+
 async def delete(db: Database, session_hash: bytes) -> None:
     """End it and the workspace sessions that came from it."""
     await db.execute("DELETE FROM sessions WHERE hash = $1", session_hash)
@@ -57,6 +64,11 @@ async def delete(db: Database, session_hash: bytes) -> None:
 async def delete_user(db: Database, user_id: str) -> None:
     """End all sessions of one user."""
     await db.execute("DELETE FROM sessions WHERE user_id = $1", user_id)
+
+
+async def delete_inspection(db: Database, inspection_id: str) -> None:
+    """End all sessions that rest on one inspection."""
+    await db.execute("DELETE FROM sessions WHERE inspection = $1", inspection_id)
 
 
 async def delete_expired(db: Database, now: int) -> int:

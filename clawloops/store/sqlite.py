@@ -15,7 +15,8 @@ from typing import Any
 import aiosqlite
 
 from clawloops.errors import Conflict, SetupError, Unavailable
-from clawloops.store.transaction import Row, SqlDatabase, finish
+from clawloops.finishing import finish
+from clawloops.store.transaction import Row, SqlDatabase
 
 BUSY_TIMEOUT_S = 10  # another program may hold the file for so long
 TURN_S = 30  # and our own tasks, each of which may have waited for that program, hold each other up for so long

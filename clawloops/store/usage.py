@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from clawloops.model.budget import Budget, Measure, Scope
-from clawloops.model.usage import Call, Pace, Total
-from clawloops.store import meta
-from clawloops.store.db import Database, Row
+from clawloops.model.budget import Budget, Measure, Scope, Span
+from clawloops.model.report import day_of
+from clawloops.model.usage import Call, Pace
+from clawloops.store import meta, usage_days
+from clawloops.store.db import Database, rows_of
 
 _COLUMNS = (
     "id, at, user_id, runtime_id, model, backend_id, input_tokens, output_tokens, cached_tokens, reasoning_tokens, "
@@ -16,17 +17,17 @@ _COLUMNS = (
 )
 _WIDTH = 20
 _CHUNK = 64  # rows of one INSERT; 1280 values, where SQLite takes 32766 and PostgreSQL 65535
-_SUMS = """count(*) AS calls,
-    CAST(COALESCE(sum(input_tokens), 0) AS BIGINT) AS input, CAST(COALESCE(sum(output_tokens), 0) AS BIGINT) AS output,
-    CAST(COALESCE(sum(cached_tokens), 0) AS BIGINT) AS cached,
-    CAST(COALESCE(sum(reasoning_tokens), 0) AS BIGINT) AS reasoning,
-    CAST(COALESCE(sum(cost), 0) AS BIGINT) AS cost, CAST(COALESCE(sum(held_ms), 0) AS BIGINT) AS held_ms,
-    CAST(COALESCE(sum(energy_mwh), 0) AS BIGINT) AS energy_mwh"""
 _PIECEMEAL_MS = 50  # an answer that took no longer from its first byte to its last came whole
-_MEASURES = {
+_OF_CALLS = {
     Measure.TOKENS: "sum(input_tokens + output_tokens)",
     Measure.COST: "sum(cost)",
     Measure.REQUESTS: "count(*)",
+    Measure.GPU_MS: "sum(held_ms)",
+}
+_OF_DAYS = {
+    Measure.TOKENS: "sum(input + output)",
+    Measure.COST: "sum(cost)",
+    Measure.REQUESTS: "sum(calls)",
     Measure.GPU_MS: "sum(held_ms)",
 }
 
@@ -41,10 +42,6 @@ def _values(call: Call) -> list[Any]:
     ]
 
 
-def _total(row: Row) -> Total:
-    return Total(**{name: row[name] for name in Total.__dataclass_fields__})
-
-
 def _key(log: str) -> str:
     return f"journal:{log}"
 
@@ -54,37 +51,19 @@ async def settle(db: Database, calls: Sequence[Call], *, log: str, offset: int) 
     async with db.transaction():
         for start in range(0, len(calls), _CHUNK):
             chunk = calls[start : start + _CHUNK]
-            rows = ", ".join(
-                "(" + ", ".join(f"${row * _WIDTH + column}" for column in range(1, _WIDTH + 1)) + ")"
-                for row in range(len(chunk))
-            )
-            await db.execute(
-                f"INSERT INTO usage ({_COLUMNS}) VALUES {rows} ON CONFLICT (id) DO NOTHING",
+            added = await db.fetch(
+                f"""INSERT INTO usage ({_COLUMNS}) VALUES {rows_of(len(chunk), _WIDTH)}
+                ON CONFLICT (id) DO NOTHING RETURNING id""",
                 *(value for call in chunk for value in _values(call)),
             )
+            new = {row["id"] for row in added}
+            await usage_days.add(db, {call.id: call for call in chunk if call.id in new}.values())
         await meta.put(db, _key(log), str(offset))
 
 
 async def offset(db: Database, log: str) -> int:
     """Bytes of the journal `log` that are settled; 0 for one never read."""
     return int(await meta.get(db, _key(log)) or 0)
-
-
-async def total(db: Database, user_id: str | None, since: int, until: int) -> Total:
-    """Sums for one user (None: for everybody) over calls admitted in [since, until), Unix ms."""
-    whose, args = ("", (since, until)) if user_id is None else (" AND user_id = $3", (since, until, user_id))
-    rows = await db.fetch(f"SELECT {_SUMS} FROM usage WHERE at >= $1 AND at < $2{whose}", *args)
-    return _total(rows[0])
-
-
-async def totals_by_user(db: Database, since: int, until: int) -> dict[str, Total]:
-    """Sums by user id over calls admitted in [since, until), Unix ms; users without a call are left out."""
-    rows = await db.fetch(
-        f"SELECT user_id, {_SUMS} FROM usage WHERE at >= $1 AND at < $2 GROUP BY user_id",
-        since,
-        until,
-    )
-    return {row["user_id"]: _total(row) for row in rows}
 
 
 async def paces(db: Database, since: int) -> dict[str, Pace]:
@@ -100,11 +79,17 @@ async def paces(db: Database, since: int) -> dict[str, Pace]:
     return {row["backend_id"]: Pace(row["calls"], row["first_ms"], row["output"], row["output_ms"]) for row in rows}
 
 
-async def used(db: Database, budget: Budget, since: int, until: int) -> dict[str, int]:
-    """What was used of a budget in [since, until), Unix ms: by user id for one of each member, else under ""."""
+async def used(db: Database, budget: Budget, now: int) -> dict[str, int]:
+    """What was used of a budget in its span around `now`, Unix ms: by user id for one of each member, else under ""."""
+    since, until = budget.span.around(now)
+    if budget.span is Span.MINUTE:
+        table, at, measures = "usage", "at", _OF_CALLS
+    else:
+        table, at, measures = "usage_days", "day", _OF_DAYS
+        since, until = day_of(since), day_of(until)
     whose, args = _counted(budget, since, until)
-    amount = f"CAST(COALESCE({_MEASURES[budget.measure]}, 0) AS BIGINT) AS amount"
-    where = f"FROM usage WHERE at >= $1 AND at < $2{whose}{' AND is_background' if budget.is_background else ''}"
+    amount = f"CAST(COALESCE({measures[budget.measure]}, 0) AS BIGINT) AS amount"
+    where = f"FROM {table} WHERE {at} >= $1 AND {at} < $2{whose}{' AND is_background' if budget.is_background else ''}"
     if budget.scope is not Scope.EACH:
         return {"": (await db.fetch(f"SELECT {amount} {where}", *args))[0]["amount"]}
     rows = await db.fetch(f"SELECT user_id, {amount} {where} GROUP BY user_id", *args)
@@ -124,16 +109,6 @@ def _counted(budget: Budget, since: int, until: int) -> tuple[str, tuple[Any, ..
             return f" AND user_id IN ({members})", (since, until, budget.subject)
         case Scope.MODEL:
             return " AND model = (SELECT name FROM models WHERE id = $3)", (since, until, budget.subject)
-
-
-async def totals_by_key(db: Database, user_id: str, since: int) -> dict[str, Total]:
-    """One user's sums by key id over calls admitted since then, Unix ms; keys without a call are left out."""
-    rows = await db.fetch(
-        f"SELECT key_id, {_SUMS} FROM usage WHERE user_id = $1 AND at >= $2 AND key_id <> '' GROUP BY key_id",
-        user_id,
-        since,
-    )
-    return {row["key_id"]: _total(row) for row in rows}
 
 
 async def last_by_key(db: Database, key_ids: Sequence[str]) -> dict[str, int]:

@@ -48,6 +48,12 @@ async def set_password(db: Database, user_id: str, password_hash: str) -> None:
         raise NotFound("there is no such member")
 
 
+async def set_role(db: Database, user_id: str, role: Role) -> None:
+    """Raises NotFound."""
+    if not await db.execute("UPDATE users SET role = $1 WHERE id = $2", role.value, user_id):
+        raise NotFound("there is no such member")
+
+
 async def set_disabled(db: Database, user_id: str, at: int | None) -> None:
     """Disable at an instant (Unix ms), or enable with None. Raises NotFound."""
     if not await db.execute("UPDATE users SET disabled_at = $1 WHERE id = $2", at, user_id):

@@ -34,6 +34,11 @@ async def numbers(db: Database) -> set[tuple[str, int]]:
     return {(row["runtime_id"], row["number"]) for row in await db.fetch("SELECT runtime_id, number FROM volumes")}
 
 
+async def images(db: Database) -> set[str]:
+    """Every image that a volume of this install was used with last."""
+    return {row["image"] for row in await db.fetch("SELECT DISTINCT image FROM volumes")}
+
+
 async def ended_before(db: Database, kind: Kind, instant: int) -> list[Volume]:
     """Those of a kind that were put there (TRASH) or begun (FILLING) before this instant, Unix ms; oldest first."""
     column = "ended_at" if kind is Kind.TRASH else "made_at"

@@ -1,10 +1,10 @@
-"""A member's own account: where they are signed in, and their password."""
+"""A member's own account: how they sign in, where they are signed in, and their password."""
 
 from __future__ import annotations
 
 from aiohttp import web
 
-from clawloops.web.context import ACCOUNTS, SENT, SESSION, USER
+from clawloops.web.context import ACCOUNTS, ARRIVALS, FACTORS, ISSUERS, RESETS, SENT, SESSION, USER
 from clawloops.web.middleware import address_of
 from clawloops.web.pages import render
 
@@ -15,7 +15,14 @@ async def show(request: web.Request) -> web.Response:
         "account.html",
         sessions=request.app[ACCOUNTS].sessions_of(request[USER]),
         this=request[SESSION],
+        standing=await request.app[FACTORS].of(request[USER].id),
+        is_missing=request.app[FACTORS].is_missing(request[USER]),
         changed="changed" in request.query,
+        reset=await request.app[RESETS].last_use(request[USER]),
+        issuer=request.app[ISSUERS].current,
+        identity=await request.app[ARRIVALS].of(request[USER]),
+        is_closed=request.app[ISSUERS].closes(request[USER].role),
+        linked="linked" in request.query,
     )
 
 

@@ -48,10 +48,11 @@ def is_navigation(method: str, headers: Mapping[str, str]) -> bool:
     """Whether a person is going somewhere, so that a redirect or a page is the right answer.
 
     Fetch metadata decides where a browser sends it (https://www.w3.org/TR/fetch-metadata/); `Accept` where not.
+    `headers`: by lower-case names.
     """
-    if method != "GET" or "Sec-WebSocket-Key" in headers:
+    if method != "GET" or "sec-websocket-key" in headers:
         return False
-    mode = headers.get("Sec-Fetch-Mode")
+    mode = headers.get("sec-fetch-mode")
     if mode is not None:
-        return mode == "navigate" and headers.get("Sec-Fetch-Dest", "document") == "document"
-    return "text/html" in headers.get("Accept", "")
+        return mode == "navigate" and headers.get("sec-fetch-dest", "document") == "document"
+    return "text/html" in headers.get("accept", "")

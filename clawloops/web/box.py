@@ -1,7 +1,8 @@
-"""The box as its admins see it: what is left of it, who waits, every workspace, and what does not belong to us."""
+"""The box as its admins see it: its walls, who waits, every workspace, and what does not belong to us."""
 
 from __future__ import annotations
 
+import platform
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,26 +10,34 @@ from typing import Any
 
 from aiohttp import web
 
+from clawloops import __version__
 from clawloops.control.rollouts import Progress
+from clawloops.errors import BadInput
+from clawloops.model.certificate import Tls
+from clawloops.model.decoy import Consequence
 from clawloops.model.rollout import RolloutState
-from clawloops.model.runtime import Phase, Runtime, View
-from clawloops.orchestrator.admission import Box
+from clawloops.model.runtime import Phase, Runtime, Sandbox, View
+from clawloops.web import gauges
 from clawloops.web.context import (
     ACCOUNTS,
     BACKENDS,
     BOARD,
     BURN,
+    CERTIFICATES,
+    DECOYS,
     HOST,
     ROLLOUTS,
     RUNTIMES,
     SENT,
     SESSION,
+    SITE,
     USER,
     Stranger,
 )
+from clawloops.web.fields import number
 from clawloops.web.live import stream
 from clawloops.web.pages import render, render_part
-from clawloops.web.states import State, policy_name, size_name, state_of
+from clawloops.web.states import State, policy_name, size_name, state_of, state_of_walls
 
 OFTEN_S = 2.0
 
@@ -48,6 +57,21 @@ _ROLLING = {
     RolloutState.REST: ("Under way", "busy"),
     RolloutState.DONE: ("Some stay behind", "off"),
     RolloutState.HALTED: ("Halted", "bad"),
+}
+_WAYS = {
+    Tls.OWN: "An authority of this box, renewed by itself",
+    Tls.ACME_HTTP: "ACME, one for each host, renewed by itself",
+    Tls.ACME_DNS: "ACME, one for all hosts, renewed by itself",
+    Tls.FILES: "Given files; a renewed one is noticed by itself",
+}
+CONSEQUENCES = (
+    (Consequence.STOP, "Tell admins, and stop the workspace until one has looked at it"),
+    (Consequence.ALARM, "Tell admins"),
+)
+_SANDBOXES = {
+    Sandbox.RUNC: "Workspaces share this host's kernel, behind the usual walls.",
+    Sandbox.RUNSC: "Workspaces start in gVisor (runsc): a kernel of its own stands between an agent and this host's. "
+    "One that has run since before this was chosen goes on as it is until it is idle.",
 }
 _ALWAYS = ("Awake", "Paused", "Asleep", "Stopped")
 
@@ -92,7 +116,14 @@ class Upgrade:
 
 
 async def show(request: web.Request) -> web.Response:
-    return render(request, "box.html", **await _values(request))
+    return render(
+        request,
+        "box.html",
+        version=__version__,
+        python=platform.python_version(),
+        kernel=platform.release(),
+        **(await gauges.values(request) | await _values(request)),
+    )
 
 
 async def choose_canary(request: web.Request) -> web.Response:
@@ -103,6 +134,23 @@ async def choose_canary(request: web.Request) -> web.Response:
 
 async def try_again(request: web.Request) -> web.Response:
     await request.app[ROLLOUTS].try_again(by=request[USER])
+    raise web.HTTPSeeOther("/box")
+
+
+async def acknowledge(request: web.Request) -> web.Response:
+    """An admin takes note of what a decoy key was used for."""
+    seen = number(request[SENT].get("seen", ""), "seen", digits=15, refusal="Reload the page, and try again.")
+    await request.app[DECOYS].acknowledge(request.match_info["id"], seen=seen, by=request[USER])
+    raise web.HTTPSeeOther("/box")
+
+
+async def set_consequence(request: web.Request) -> web.Response:
+    """What comes of it when a decoy key is used."""
+    try:
+        wanted = Consequence(request[SENT].get("consequence", ""))
+    except ValueError:
+        raise BadInput("Choose one of the list.", field="consequence") from None
+    await request.app[DECOYS].set_consequence(wanted, by=request[USER])
     raise web.HTTPSeeOther("/box")
 
 
@@ -122,14 +170,21 @@ async def _values(request: web.Request) -> dict[str, Any]:
     waiting = [each for each in lines if each.runtime.id in queue]
     progress = await app[ROLLOUTS].progress(by=request[USER])
     return {
-        "left": _left(app),
+        "certificate": await app[CERTIFICATES].standing(),
+        "certificate_ways": _WAYS,
         "upgrade": _upgrade(progress, {each.runtime.id: each.owner for each in lines}),
         "canary": progress.canary,
         "counts": [(name, counts[name]) for name in dict.fromkeys((*_ALWAYS, *counts))],
         "lines": lines,
         "queue": sorted(waiting, key=lambda each: queue.index(each.runtime.id)),
-        "served": await app[BACKENDS].standings(),
+        "served": app[BACKENDS].lines(by=request[USER]),
         "people": {each.id: each.name for each in app[ACCOUNTS].members()},
+        "walls": state_of_walls(app[HOST].walls),
+        "sandbox": _SANDBOXES[app[SITE].sandbox],
+        "tested_at": app[HOST].walls.last.at,
+        "decoys": app[DECOYS].alarms(),
+        "consequence": app[DECOYS].consequence,
+        "consequences": CONSEQUENCES,
         "strangers": [_odd(each) for each in app[HOST].strangers],
     }
 
@@ -163,7 +218,7 @@ def _line(app: web.Application, runtime: Runtime) -> Line:
     return Line(
         runtime=runtime,
         owner=owner.name,
-        is_disabled=owner.disabled_at is not None,
+        is_disabled=not owner.may_work,
         view=view,
         state=state_of(runtime, view),
         policy=policy_name(runtime.policy),
@@ -171,15 +226,6 @@ def _line(app: web.Application, runtime: Runtime) -> Line:
         image=runtime.pin or runtime.image,
         held=app[BURN].why(runtime.id),
     )
-
-
-def _left(app: web.Application) -> list[tuple[str, str]]:
-    try:
-        box: Box = app[HOST].gate.box()
-    except OSError:  # what the page is for is the rest of it
-        return []
-    left = [("Memory", box.memory_mb), ("Disk", box.disk_mb), ("Swap", box.swap_mb)]
-    return [(name, f"{mb / 1024:.1f} GiB" if mb else "none") for name, mb in left]
 
 
 def _odd(stranger: Stranger) -> Odd:

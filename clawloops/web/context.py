@@ -12,27 +12,47 @@ from aiohttp import ClientSession, MultipartReader, web
 from multidict import MultiDict
 
 from clawloops.control.accounts import Accounts
+from clawloops.control.arrivals import Arrivals
 from clawloops.control.audit import Audit
 from clawloops.control.backends import Backends
 from clawloops.control.budgets import Budgets
 from clawloops.control.burn import BurnGuard
+from clawloops.control.certificates import Certificates
+from clawloops.control.connections import Connections
+from clawloops.control.decoys import Decoys
+from clawloops.control.egress import Egress
+from clawloops.control.entrance import Entrance
+from clawloops.control.factors import Factors
+from clawloops.control.first_run import FirstRun
 from clawloops.control.groups import Groups
 from clawloops.control.handover import Handover
+from clawloops.control.inspections import Inspections
 from clawloops.control.invitations import Invitations
+from clawloops.control.issuer import Issuers
 from clawloops.control.keys import Keys
-from clawloops.control.ledger import Ledger
+from clawloops.control.ledger import Sums
 from clawloops.control.library import Library
+from clawloops.control.logs import Logs
+from clawloops.control.mailing import Mailing
 from clawloops.control.models import Models
+from clawloops.control.passkeys import Passkeys
+from clawloops.control.reports import Reports
+from clawloops.control.resets import Resets
 from clawloops.control.rollouts import Rollouts
 from clawloops.control.runtimes import Runtimes
 from clawloops.control.sessions import Sessions
+from clawloops.control.tokens import Tokens
+from clawloops.control.trials import Trials
+from clawloops.control.upkeep import Upkeep
 from clawloops.control.workspaces import Workspaces
 from clawloops.errors import ClawLoopsError
 from clawloops.model.account import Session, User
-from clawloops.model.runtime import Limits, Size, limits
+from clawloops.model.runtime import Limits, Sandbox, Size, limits
 from clawloops.orchestrator.activity import Activity
 from clawloops.orchestrator.admission import Gate
 from clawloops.orchestrator.board import Board
+from clawloops.orchestrator.gauges import Gauges
+from clawloops.orchestrator.walls import Walls
 
 _LABEL = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
 
@@ -51,6 +71,7 @@ class Site:
     has_litellm: bool
     memory_mb: int  # limits of a medium workspace
     cpus: float
+    sandbox: Sandbox = Sandbox.RUNC  # what workspaces run in
 
     @property
     def authority(self) -> str:
@@ -99,27 +120,48 @@ class Host(Protocol):
     def gate(self) -> Gate: ...
     @property
     def strangers(self) -> Sequence[Stranger]: ...
+    @property
+    def walls(self) -> Walls: ...
 
 
 SITE: web.AppKey[Site] = web.AppKey("site", Site)
 ACCOUNTS: web.AppKey[Accounts] = web.AppKey("accounts", Accounts)
 INVITATIONS: web.AppKey[Invitations] = web.AppKey("invitations", Invitations)
 SESSIONS: web.AppKey[Sessions] = web.AppKey("sessions", Sessions)
+FACTORS: web.AppKey[Factors] = web.AppKey("factors", Factors)
+PASSKEYS: web.AppKey[Passkeys] = web.AppKey("passkeys", Passkeys)
+ENTRANCE: web.AppKey[Entrance] = web.AppKey("entrance", Entrance)
+RESETS: web.AppKey[Resets] = web.AppKey("resets", Resets)
+MAILING: web.AppKey[Mailing] = web.AppKey("mailing", Mailing)
+ISSUERS: web.AppKey[Issuers] = web.AppKey("issuers", Issuers)
+ARRIVALS: web.AppKey[Arrivals] = web.AppKey("arrivals", Arrivals)
 HANDOVER: web.AppKey[Handover] = web.AppKey("handover", Handover)
+INSPECTIONS: web.AppKey[Inspections] = web.AppKey("inspections", Inspections)
 RUNTIMES: web.AppKey[Runtimes] = web.AppKey("runtimes", Runtimes)
 MODELS: web.AppKey[Models] = web.AppKey("models", Models)
 BACKENDS: web.AppKey[Backends] = web.AppKey("backends", Backends)
 GROUPS: web.AppKey[Groups] = web.AppKey("groups", Groups)
 BUDGETS: web.AppKey[Budgets] = web.AppKey("budgets", Budgets)
 BURN: web.AppKey[BurnGuard] = web.AppKey("burn", BurnGuard)
+DECOYS: web.AppKey[Decoys] = web.AppKey("decoys", Decoys)
+EGRESS: web.AppKey[Egress] = web.AppKey("egress", Egress)
+CONNECTIONS: web.AppKey[Connections] = web.AppKey("connections", Connections)
+CERTIFICATES: web.AppKey[Certificates] = web.AppKey("certificates", Certificates)
 LIBRARY: web.AppKey[Library] = web.AppKey("library", Library)
-LEDGER: web.AppKey[Ledger] = web.AppKey("ledger", Ledger)
+LEDGER: web.AppKey[Sums] = web.AppKey("ledger", Sums)
+REPORTS: web.AppKey[Reports] = web.AppKey("reports", Reports)
 KEYS: web.AppKey[Keys] = web.AppKey("keys", Keys)
+TOKENS: web.AppKey[Tokens] = web.AppKey("tokens", Tokens)
+FIRST_RUN: web.AppKey[FirstRun] = web.AppKey("first_run", FirstRun)
+TRIALS: web.AppKey[Trials] = web.AppKey("trials", Trials)
 AUDIT: web.AppKey[Audit] = web.AppKey("audit", Audit)
 BOARD: web.AppKey[Board] = web.AppKey("board", Board)
 WAKER: web.AppKey[Waker] = web.AppKey("waker", Waker)
+LOGS: web.AppKey[Logs] = web.AppKey("logs", Logs)
 WORKSPACES: web.AppKey[Workspaces] = web.AppKey("workspaces", Workspaces)
 ROLLOUTS: web.AppKey[Rollouts] = web.AppKey("rollouts", Rollouts)
+GAUGES: web.AppKey[Gauges] = web.AppKey("gauges", Gauges)
+UPKEEP: web.AppKey[Upkeep] = web.AppKey("upkeep", Upkeep)
 HOST: web.AppKey[Host] = web.AppKey("host", Host)
 ACTIVITY: web.AppKey[Activity] = web.AppKey("activity", Activity)
 

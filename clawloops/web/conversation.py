@@ -46,10 +46,20 @@ Socket = web.WebSocketResponse[bool] | aiohttp.ClientWebSocketResponse[bool]
 
 
 class Conversation:
-    """`watch` tells when there may be news about the session and the runtime."""
+    """`watch` tells when there may be news about the session and the runtime. `by`: as `Visit.by`."""
 
-    def __init__(self, app: web.Application, runtime_id: str, browser: Socket, upstream: Socket, watch: Watch) -> None:
+    def __init__(
+        self,
+        app: web.Application,
+        runtime_id: str,
+        browser: Socket,
+        upstream: Socket,
+        watch: Watch,
+        *,
+        by: str = "",
+    ) -> None:
         self._app = app
+        self._why = f"its page was used{by}"
         self._id = runtime_id
         self._browser = browser
         self._upstream = upstream
@@ -124,7 +134,8 @@ class Conversation:
             is_frame = message.type in (WSMsgType.TEXT, WSMsgType.BINARY)
             kind = meaning(message.data, text=message.type is WSMsgType.TEXT) if is_frame else Meaning.POLL
             if kind is Meaning.PERSON:
-                self._app[ACTIVITY].person(self._id, "its page was used")
+                self._app[ACTIVITY].person(self._id, self._why)
+                self._watch.note_use()
                 while not self._awake.is_set() and not self._gone:
                     await self._rouse()
                 self._acted = time.monotonic()
@@ -161,7 +172,7 @@ class Conversation:
 
     async def _ask(self) -> None:
         try:
-            await self._app[WAKER].rouse(self._id, "its page was used")
+            await self._app[WAKER].rouse(self._id, self._why)
         except Unavailable as error:
             log.warning("runtime %s is not roused yet: %s", self._id, error)
 

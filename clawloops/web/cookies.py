@@ -6,26 +6,26 @@ import hashlib
 import re
 from collections.abc import Iterable
 
-from multidict import CIMultiDict, CIMultiDictProxy
-
 from clawloops.errors import BadInput
 
 SESSION = "__Host-cl_session"  # the dashboard's session
 WORKSPACE = "__Host-cl_ws"  # one workspace's session, on that workspace's host
 STATE = "__Host-cl_hs"  # the hand-over's state, on the workspace's host
 FORM = "__Host-cl_form"  # ties a form to a browser that has no session yet (sign-in, join)
+TRIP = "__Host-cl_trip"  # ties the way to an identity provider and back to a browser
 
+TRIP_MAX_AGE_S = 600
 STATE_MAX_AGE_S = 120
 SESSION_MAX_AGE_S = 12 * 3600
 WORKSPACE_MAX_AGE_S = 8 * 3600
 
-_READ = frozenset({SESSION, WORKSPACE, STATE, FORM})
+_READ = frozenset({SESSION, WORKSPACE, STATE, FORM, TRIP})
 _OURS = "__host-cl_"  # compared in lower case: browsers fold the prefix
 _VALUE = re.compile(r"[A-Za-z0-9_-]{43}")  # 256 random bits in URL-safe base64
 
 
-def _pairs(headers: CIMultiDictProxy[str] | CIMultiDict[str]) -> Iterable[tuple[str, str, str]]:
-    for header in headers.getall("Cookie", []):
+def _pairs(sent: Iterable[str]) -> Iterable[tuple[str, str, str]]:
+    for header in sent:
         for part in header.split(";"):
             pair = part.strip(" \t")
             name, equals, value = pair.partition("=")
@@ -33,13 +33,13 @@ def _pairs(headers: CIMultiDictProxy[str] | CIMultiDict[str]) -> Iterable[tuple[
                 yield (name.strip(" \t"), value.strip(" \t"), pair) if equals else ("", name, pair)
 
 
-def read(headers: CIMultiDictProxy[str] | CIMultiDict[str]) -> dict[str, str]:
-    """Our cookies by name. Raises BadInput when one comes twice, or holds what we never put into it.
+def read(sent: Iterable[str]) -> dict[str, str]:
+    """Our cookies by name, of all `Cookie` headers. Raises BadInput for one that comes twice or is not what we gave.
 
     Two of one name mean that somebody planted one of them: whoever picks the first or the last picks wrongly.
     """
     found: dict[str, str] = {}
-    for name, value, _ in _pairs(headers):
+    for name, value, _ in _pairs(sent):
         if name not in _READ:
             continue
         if name in found or not _VALUE.fullmatch(value):
@@ -50,11 +50,11 @@ def read(headers: CIMultiDictProxy[str] | CIMultiDict[str]) -> dict[str, str]:
     return found
 
 
-def foreign(headers: CIMultiDictProxy[str] | CIMultiDict[str]) -> str:
-    """The `Cookie` header that a runtime may see: everything but ours, in any spelling. "" when nothing is left."""
+def foreign(sent: Iterable[str]) -> str:
+    """The one `Cookie` header that a runtime may see: all but ours, in any spelling. "" when nothing is left."""
     return "; ".join(
         pair
-        for name, value, pair in _pairs(headers)
+        for name, value, pair in _pairs(sent)
         if not (name or value).lower().lstrip("= \t").startswith(_OURS) and pair.isprintable()
     )
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import http
+import json
+from typing import Any
 
 from aiohttp import web
 
@@ -21,12 +23,16 @@ STATUS: dict[type[errors.ClawLoopsError], int] = {
     errors.Conflict: 409,
     errors.TooManyAttempts: 429,
     errors.Unavailable: 503,
+    errors.MailNotSent: 502,
     errors.BackendUnavailable: 502,
     errors.BackendRefused: 502,
+    errors.BadIssuer: 502,
 }
 """Looked up along the error's class line, nearest first."""
 
 RETRY_AFTER_S = 2
+PAGE = "error.html"
+PROBLEM = "application/problem+json"
 
 _HEADLINES = {
     400: "That request cannot be understood",
@@ -45,8 +51,14 @@ _HEADLINES = {
 _TEXTS = {
     404: "The address may be mistyped, or what it led to was removed.",
     405: "This address is not opened that way. Go to the first page and try from there.",
-    413: "The form holds more than this page takes. Shorten it and send it again.",
-    500: "An error that we did not foresee. It was logged under the number below; your admin can find it there.",
+    413: "The form holds more than this page takes.",
+    500: "An error that we did not foresee.",
+}
+_NEXT = {
+    403: "If you think that you should be let in, ask your admin.",
+    404: "Go to the first page, and look for it from there.",
+    410: "Ask whoever gave it to you for a new one.",
+    413: "Go back, shorten it and send it again. Your browser may still hold what you wrote.",
 }
 
 
@@ -79,36 +91,53 @@ def answer(request: web.Request, error: BaseException) -> web.Response:
     wants_page = is_navigation(request.method, request.headers) or (
         sends_form and "text/html" in request.headers.get("Accept", "")
     )
-    reply = _page(request, status, text_of(error)) if wants_page else _problem(request, status, error)
-    wait_s = getattr(error, "retry_after_s", RETRY_AFTER_S if status == 503 else None)
-    if wait_s is not None:
-        reply.headers["Retry-After"] = str(wait_s)
+    number = request.get(REQUEST_ID, "-")
+    if wants_page:
+        reply = render(request, PAGE, status=status, **page_of(error, method=request.method, request_id=number))
+    else:
+        reply = web.Response(status=status, body=problem_of(error, request_id=number), content_type=PROBLEM)
+    reply.headers.update(wait_of(error))
     return reply
 
 
-def _page(request: web.Request, status: int, text: str) -> web.Response:
-    return render(
-        request,
-        "error.html",
-        status=status,
-        code=status,
-        headline=headline_of(status),
-        text=text,
-        lost=_lost(request, status),
-        request_id=request.get(REQUEST_ID, "-"),
-        can_retry=status in (429, 500, 502, 503) and request.method == "GET",
-    )
+def wait_of(error: BaseException) -> dict[str, str]:
+    """The header that says when to try again, where that makes sense."""
+    wait_s = getattr(error, "retry_after_s", RETRY_AFTER_S if status_of(error) == 503 else None)
+    return {} if wait_s is None else {"Retry-After": str(wait_s)}
 
 
-def _lost(request: web.Request, status: int) -> str:
-    if request.method in ("GET", "HEAD"):
+def page_of(error: BaseException, *, method: str, request_id: str) -> dict[str, Any]:
+    """What `PAGE` shows of an error."""
+    status = status_of(error)
+    return {
+        "code": status,
+        "headline": headline_of(status),
+        "text": text_of(error),
+        "lost": _lost(method, status),
+        "next": _next(status),
+        "request_id": request_id,
+        "can_retry": status in (429, 500, 502, 503) and method == "GET",
+    }
+
+
+def _lost(method: str, status: int) -> str:
+    if method in ("GET", "HEAD"):
         return "Nothing was lost."
     if status < 500:
         return "Nothing was changed."
     return "What you sent may not have been saved. Look at the page it belongs to before you send it again."
 
 
-def _problem(request: web.Request, status: int, error: BaseException) -> web.Response:
+def _next(status: int) -> str:
+    """What to do, where the text does not say it: what we foresaw names its own next step."""
+    if status >= 500:
+        return "Try again in a moment. If it stays so, tell your admin the number below."
+    return _NEXT.get(status, "")
+
+
+def problem_of(error: BaseException, *, request_id: str) -> bytes:
+    """The RFC 9457 document."""
+    status = status_of(error)
     try:
         title = http.HTTPStatus(status).phrase
     except ValueError:
@@ -118,8 +147,8 @@ def _problem(request: web.Request, status: int, error: BaseException) -> web.Res
         "title": title,
         "status": status,
         "detail": text_of(error),
-        "request_id": request.get(REQUEST_ID, "-"),
+        "request_id": request_id,
     }
     if isinstance(error, errors.BadInput) and error.field:
         document["field"] = error.field
-    return web.json_response(document, status=status, content_type="application/problem+json")
+    return json.dumps(document).encode()

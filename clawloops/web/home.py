@@ -1,13 +1,11 @@
-"""The first page: my workspace, my models, my usage, and for an admin the steps that are still to be done."""
+"""The first page: my workspace, my models, my usage, and for admins the first steps until they are over."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 from aiohttp import web
 
-from clawloops.model.account import User
 from clawloops.model.runtime import Runtime
 from clawloops.web.context import (
     ACCOUNTS,
@@ -15,7 +13,9 @@ from clawloops.web.context import (
     BOARD,
     BUDGETS,
     BURN,
-    INVITATIONS,
+    DECOYS,
+    EGRESS,
+    GAUGES,
     LEDGER,
     MODELS,
     RUNTIMES,
@@ -23,34 +23,30 @@ from clawloops.web.context import (
     SITE,
     USER,
 )
+from clawloops.web.first_run import first_steps
 from clawloops.web.live import stream
-from clawloops.web.pages import render, render_part
+from clawloops.web.notices import notices_for
+from clawloops.web.pages import render, render_part, size
 from clawloops.web.states import state_of
 
 OFTEN_S = 3.0  # a place in a queue changes without being told
 
 
-@dataclass(frozen=True, slots=True)
-class Step:
-    title: str
-    text: str
-    href: str
-    action: str
-    done: bool
-
-
 async def show(request: web.Request) -> web.Response:
     app, user = request.app, request[USER]
+    if not user.role.works:
+        raise web.HTTPSeeOther("/box")
     runtime = await app[RUNTIMES].of_owner(user.id)
     return render(
         request,
         "home.html",
         **_card(request, runtime),
         models=app[MODELS].names_for(user),
+        has_names=bool(app[MODELS].names()),
         usage=await app[LEDGER].total_of(user.id),
         levels=app[BUDGETS].levels_of(user),
-        steps=await _steps(app, user, runtime),
-        owner=next((each for each in app[ACCOUNTS].members() if each.role == "owner"), None),
+        first_run=await first_steps(app) if user.role.administers else None,
+        owner=app[ACCOUNTS].owner,
     )
 
 
@@ -64,9 +60,10 @@ async def live(request: web.Request) -> web.StreamResponse:
         now = await request.app[RUNTIMES].of_owner(request[USER].id)
         values = _card(request, now)
         waiting = [(each.place, round(each.expected_s)) for each in values["waiting"]]
-        return (now, values["view"], waiting, values["held"]), render_part(
-            request, "partials/workspace_card.html", **values
-        )
+        notices = notices_for(request.app, request[USER])
+        told = tuple(values[name] for name in ("view", "held", "decoy", "asked", "uses"))
+        shown = (now, *told, waiting, notices)
+        return shown, render_part(request, "partials/workspace_card.html", **values)
 
     return await stream(request, request[SESSION], runtime.id, part, every_s=OFTEN_S)
 
@@ -77,39 +74,22 @@ def _card(request: web.Request, runtime: Runtime | None) -> dict[str, Any]:
         "runtime": runtime,
         "waiting": request.app[BACKENDS].waiting_of(request[USER].id),
         "held": request.app[BURN].why(runtime.id) if runtime else "",
+        "decoy": request.app[DECOYS].alarm_of(runtime.id) if runtime else None,
+        "asked": len(request.app[EGRESS].questions(request[USER].id)),
         "view": view,
+        "uses": _uses(request, runtime) if runtime else "",
         "state": state_of(runtime, view),
         "address": request.app[SITE].workspace_host(runtime.slug) if runtime else None,
     }
 
 
-async def _steps(app: web.Application, user: User, runtime: Runtime | None) -> list[Step]:
-    """What an admin of a new box does first; empty when all is done, and for members."""
-    if not user.role.administers:
-        return []
-    members = app[ACCOUNTS].members()
-    invited = len(members) > 1 or bool(await app[INVITATIONS].open())
-    steps = [
-        Step(
-            "Connect a model",
-            "Ollama on this box, any OpenAI-compatible server, or a provider key. It is checked with a real call.",
-            "/models",
-            "Connect a model",
-            bool(app[MODELS].names()),
-        ),
-        Step(
-            "Invite somebody",
-            "A link that is good for seven days. Whoever opens it chooses a password and gets a workspace.",
-            "/members",
-            "Invite a member",
-            invited,
-        ),
-        Step(
-            "Open your workspace",
-            "Your own OpenClaw, in a container that only you can enter.",
-            "#workspace",
-            "Go to your workspace",
-            runtime is not None,
-        ),
-    ]
-    return [] if all(step.done for step in steps) else steps
+def _uses(request: web.Request, runtime: Runtime) -> str:
+    """What its container takes now, in words; "" while that is not known, as of one that does not run."""
+    gauges = request.app[GAUGES]
+    gauges.watch(runtime.id)
+    share = next((each for each in gauges.shares if each.usage.runtime_id == runtime.id), None)
+    if share is None:
+        return ""
+    most = request.app[SITE].limits_of(runtime.size)
+    memory = f"{size(share.usage.memory)} of {size(most.memory_mb << 20)} of memory"
+    return memory if share.cores is None else f"{memory}, {share.cores:.1f} of {most.cpus:g} cores"

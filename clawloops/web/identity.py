@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from clawloops.model.account import User
-
 USER_HEADER = "X-Clawloops-User"
 SCOPES_HEADER = "X-OpenClaw-Scopes"
 SCOPES = ",".join(
@@ -14,5 +12,6 @@ SCOPES = ",".join(
 name by name: with `operator.admin` alone a browser's device would be left with no scope at all."""
 
 
-def identity_headers(user: User) -> dict[str, str]:
-    return {USER_HEADER: user.id, SCOPES_HEADER: SCOPES}
+def identity_headers(owner: str) -> dict[str, str]:
+    """`owner`: the user id of the workspace's member, also where an admin inspects it (docs/decisions/0038)."""
+    return {USER_HEADER: owner, SCOPES_HEADER: SCOPES}

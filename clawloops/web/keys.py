@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from aiohttp import web
 
 from clawloops.clock import now_ms
-from clawloops.model.budget import Span
-from clawloops.web.context import KEYS, MODELS, SENT, SITE, USER
+from clawloops.web.context import ACCOUNTS, KEYS, MODELS, SENT, SITE, USER
 from clawloops.web.fields import number
 from clawloops.web.pages import render
 
@@ -30,8 +29,10 @@ async def show(request: web.Request, *, token: str = "") -> web.Response:
         request,
         "keys.html",
         token_made=token,
-        keys=await app[KEYS].of(request[USER], since=Span.MONTH.around(now_ms())[0]),
+        keys=await app[KEYS].of(request[USER]),
         models=models,
+        has_names=bool(app[MODELS].names()),
+        owner=app[ACCOUNTS].owner,
         ends=ENDS,
         now=now_ms(),
         tools=tools(app[SITE].origin, token or "YOUR_KEY", models[0].name if models else "MODEL"),
@@ -42,7 +43,7 @@ async def make(request: web.Request) -> web.Response:
     """The key is in this answer and nowhere else: only its hash is kept."""
     sent = request[SENT]
     days = number(sent.get("days", "0"), "days", digits=4, refusal="Choose one of the list.")
-    token = await request.app[KEYS].make(
+    _, token = await request.app[KEYS].make(
         name=sent.get("name", ""), models=sent.getall("models", []), days=days, by=request[USER]
     )
     return await show(request, token=token)

@@ -38,8 +38,8 @@ async def pull(request: web.Request) -> web.Response:
     """Pull it, or only say whether it would fit."""
     sent, library = request[SENT], request.app[LIBRARY]
     if sent.get("do") == "fit":
-        said = await library.would_fit(_backend(request), sent.get("model", ""), by=request[USER])
-        return await show(request, said=said)
+        found = await library.would_fit(_backend(request), sent.get("model", ""), by=request[USER])
+        return await show(request, said=found.text)
     await library.pull(_backend(request), sent.get("model", ""), is_offered="offer" in sent, by=request[USER])
     raise _back(request)
 

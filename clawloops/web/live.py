@@ -23,24 +23,27 @@ async def stream(
     part: Callable[[], Awaitable[tuple[object, str]]],
     *,
     every_s: float = HEARTBEAT_S,
+    more: Callable[[], Awaitable[tuple[object, str] | None]] | None = None,
 ) -> web.StreamResponse:
     """Send `part` (what it shows, and its HTML) now and at each change, until the session or the process ends.
 
-    `every_s`: how often it is looked at when nothing is told, for what changes without being told.
+    `every_s`: how often it is looked at when nothing is told, for what changes without being told. `more`: asked after
+    the first `part` in its place, for what goes to the end of it; None: `part` is sent again.
     After `ended` the browser loads the page anew, which then says why; after a mere cut it comes back by itself.
     """
     async with request.app[WATCHES].open(request.app, session, runtime_id) as watch:
         reply = web.StreamResponse(headers={"Content-Type": "text/event-stream", "X-Accel-Buffering": "no"})
         await reply.prepare(request)
         await reply.write(f"retry: {RETRY_MS}\n\n".encode())
-        shown: object = None
+        shown, goes_on = None, False
         while not watch.is_closing:
-            if watch.is_over:
+            added = await more() if more and goes_on else None
+            state, text = added or await part()
+            if watch.is_over:  # asked last: what was read meanwhile is nothing for them any more
                 await reply.write(_event("ended", ""))
                 break
-            state, text = await part()
-            await reply.write(_event("part", text) if state != shown else b": still here\n\n")
-            shown = state
+            await reply.write(_event("more" if added else "part", text) if state != shown else b": still here\n\n")
+            shown, goes_on = state, True
             await watch.news(within_s=every_s)
     return reply
 

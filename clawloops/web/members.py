@@ -1,4 +1,4 @@
-"""Who is here: invite, withdraw, disable, enable, put into groups, and what each used this month."""
+"""Who is here: invite, withdraw, roles, disable, enable, second factors, groups, and what each used this month."""
 
 from __future__ import annotations
 
@@ -6,14 +6,40 @@ from aiohttp import web
 from multidict import MultiDict
 
 from clawloops.errors import BadInput
-from clawloops.model.account import Role
+from clawloops.model.account import Guest, Role, User
+from clawloops.model.factor import Requirement
 from clawloops.model.usage import Total
-from clawloops.web.context import ACCOUNTS, GROUPS, INVITATIONS, LEDGER, SENT, USER
+from clawloops.web.context import (
+    ACCOUNTS,
+    FACTORS,
+    GROUPS,
+    INVITATIONS,
+    ISSUERS,
+    LEDGER,
+    MAILING,
+    RESETS,
+    SENT,
+    USER,
+)
 from clawloops.web.fields import number
 from clawloops.web.pages import render
 
+REQUIREMENTS = {
+    Requirement.OFF: "Nobody",
+    Requirement.ADMINS: "Admins",
+    Requirement.EVERYBODY: "Everybody",
+}
 
-async def show(request: web.Request, *, link: str | None = None) -> web.Response:
+
+ROLES = {
+    Role.MEMBER: "Member",
+    Role.ADMIN: "Admin",
+    Role.VIEWER: "Viewer",
+}
+
+
+async def show(request: web.Request, *, link: str = "", reset: tuple[User, str] | None = None) -> web.Response:
+    """`link`: of an invitation; `reset`: whose link for a new password, and that. Each is shown this once."""
     totals = await request.app[LEDGER].totals()
     return render(
         request,
@@ -21,18 +47,42 @@ async def show(request: web.Request, *, link: str | None = None) -> web.Response
         members=[(each, totals.get(each.id, Total())) for each in request.app[ACCOUNTS].members()],
         groups=await request.app[GROUPS].all(),
         invitations=await request.app[INVITATIONS].open(),
+        deliveries={each.invitation_id: each for each in await request.app[INVITATIONS].deliveries()},
+        resets=await request.app[RESETS].open(),
+        mailing=request.app[MAILING],
+        roles=ROLES,
+        factors=request.app[FACTORS],
+        requirements=REQUIREMENTS,
         link=link,
+        reset=reset,
+        issuer=request.app[ISSUERS].current,
     )
 
 
 async def invite(request: web.Request) -> web.Response:
-    """The link is in this answer and nowhere else: only its hash is kept."""
-    try:
-        role = Role(request[SENT].get("role", ""))
-    except ValueError:
-        raise BadInput("Choose a role.", field="role") from None
-    link = await request.app[INVITATIONS].invite(role=role, note=request[SENT].get("note", ""), by=request[USER])
-    return await show(request, link=link)
+    """The link is in this answer and nowhere else: only its hash is kept. One that is sent by e-mail is in none."""
+    sent, invitations, mailing = request[SENT], request.app[INVITATIONS], request.app[MAILING]
+    email = sent.get("email", "").strip()
+    guest = Guest(sent.get("note", ""), _role(sent), sent.get("group") or None, email)
+    if not email:
+        (link,) = await invitations.invite_all([guest], by=request[USER])
+        return await show(request, link=link)
+    mailing.ready()
+    await invitations.invite_by_mail([guest], by=request[USER])
+    mailing.wake()
+    raise web.HTTPSeeOther("/members#invite-title")
+
+
+async def send_again(request: web.Request) -> web.Response:
+    request.app[MAILING].ready()
+    await request.app[INVITATIONS].mail_again(request.match_info["id"], by=request[USER])
+    request.app[MAILING].wake()
+    raise web.HTTPSeeOther("/members#invite-title")
+
+
+async def set_role(request: web.Request) -> web.Response:
+    await request.app[ACCOUNTS].set_role(request.match_info["id"], _role(request[SENT]), by=request[USER])
+    raise web.HTTPSeeOther("/members#people-title")
 
 
 async def withdraw(request: web.Request) -> web.Response:
@@ -47,6 +97,22 @@ async def disable(request: web.Request) -> web.Response:
 
 async def enable(request: web.Request) -> web.Response:
     await request.app[ACCOUNTS].enable(request.match_info["id"], by=request[USER])
+    raise web.HTTPSeeOther("/members")
+
+
+async def require_factor(request: web.Request) -> web.Response:
+    try:
+        requirement = Requirement(request[SENT].get("require", ""))
+    except ValueError:
+        raise BadInput("Choose one of the list.", field="require") from None
+    await request.app[FACTORS].require(requirement, by=request[USER])
+    raise web.HTTPSeeOther("/members")
+
+
+async def remove_factors(request: web.Request) -> web.Response:
+    """For somebody who lost theirs."""
+    member = request.app[ACCOUNTS].get(request.match_info["id"])
+    await request.app[FACTORS].clear(member, by=request[USER])
     raise web.HTTPSeeOther("/members")
 
 
@@ -68,6 +134,13 @@ async def change_group(request: web.Request) -> web.Response:
         by=request[USER],
     )
     raise web.HTTPSeeOther("/members#groups-title")
+
+
+def _role(sent: MultiDict[str]) -> Role:
+    try:
+        return Role(sent.get("role", ""))
+    except ValueError:
+        raise BadInput("Choose a role.", field="role") from None
 
 
 def _weight(sent: MultiDict[str]) -> int:

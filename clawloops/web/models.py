@@ -42,6 +42,12 @@ async def show(request: web.Request) -> web.Response:
 
 
 async def connect(request: web.Request) -> web.Response:
+    await add(request)
+    raise web.HTTPSeeOther("/models")
+
+
+async def add(request: web.Request) -> None:
+    """Connect what the form of `partials/connect.html` tells of."""
     sent = request[SENT]
     try:
         kind = BackendKind(sent.get("kind", ""))
@@ -56,7 +62,6 @@ async def connect(request: web.Request) -> web.Response:
         names=re.split(r"[\s,]+", sent.get("models", "").strip()),
         by=request[USER],
     )
-    raise web.HTTPSeeOther("/models")
 
 
 async def disconnect(request: web.Request) -> web.Response:

@@ -8,10 +8,12 @@ from aiohttp import web
 
 from clawloops.clock import now_ms
 from clawloops.model.runtime import Phase, Runtime, Want
-from clawloops.web.context import BOARD, RUNTIMES, SESSION, SITE, USER
+from clawloops.web.context import BOARD, CERTIFICATES, RUNTIMES, SESSION, SITE, USER
 from clawloops.web.live import stream
 from clawloops.web.pages import render, render_part
 from clawloops.web.states import stages_of, state_of
+
+OFTEN_S = 2.0
 
 
 async def open_(request: web.Request) -> web.Response:
@@ -23,7 +25,7 @@ async def show(request: web.Request) -> web.Response:
     runtime = await request.app[RUNTIMES].of_owner(request[USER].id)
     if runtime is None:
         raise web.HTTPSeeOther("/")
-    values = progress(request, runtime, onward="/")
+    values = await _progress(request, runtime)
     if values["go"] is not None:
         raise web.HTTPSeeOther(values["go"])
     return render(request, "opening.html", **values)
@@ -36,10 +38,19 @@ async def live(request: web.Request) -> web.StreamResponse:
 
     async def part() -> tuple[object, str]:
         now = await request.app[RUNTIMES].of_owner(request[USER].id) or runtime
-        values = progress(request, now, onward="/")
-        return (now, values["view"]), render_part(request, "partials/progress.html", **values)
+        values = await _progress(request, now)
+        told = (now, values["view"], values["go"], values["waits"])
+        return told, render_part(request, "partials/progress.html", **values)
 
-    return await stream(request, request[SESSION], runtime.id, part)
+    return await stream(request, request[SESSION], runtime.id, part, every_s=OFTEN_S)
+
+
+async def _progress(request: web.Request, runtime: Runtime) -> dict[str, Any]:
+    """As `progress`; nobody is led to a host for which there is no certificate yet."""
+    values, host = progress(request, runtime, onward="/"), f"{runtime.slug}.ws.{request.app[SITE].base}"
+    if values["go"] is not None and not await request.app[CERTIFICATES].covers(host):
+        values["go"], values["waits"] = None, True
+    return values
 
 
 def progress(request: web.Request, runtime: Runtime, *, onward: str) -> dict[str, Any]:
@@ -51,5 +62,6 @@ def progress(request: web.Request, runtime: Runtime, *, onward: str) -> dict[str
         "view": view,
         "state": state_of(runtime, view),
         "stages": stages_of(runtime, view, now=now_ms()),
+        "waits": False,  # for its certificate
         "go": request.app[SITE].workspace_origin(runtime.slug) + onward if ready else None,
     }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -13,15 +14,19 @@ from multidict import MultiDict, MultiMapping
 
 from clawloops.clock import now_ms
 from clawloops.errors import BadInput, ClawLoopsError
+from clawloops.model.account import User
 from clawloops.web import cookies
 from clawloops.web.addresses import OWN
-from clawloops.web.context import COOKIES, NONCE, REFUSED, SENT, SITE, SLUG, USER
+from clawloops.web.context import COOKIES, DECOYS, FIRST_RUN, HOST, NONCE, REFUSED, SENT, SLUG, USER, Site
 from clawloops.web.fields import plain
-from clawloops.web.files import FILES
+from clawloops.web.files import Files
+from clawloops.web.notices import Notice, notices_for
 from clawloops.web.states import sentence
 
-TEMPLATES: web.AppKey[jinja2.Environment] = web.AppKey("templates", jinja2.Environment)
-SECRET_FIELDS = frozenset({"password", "current", "key", "csrf"})
+SECRET_FIELDS = frozenset(
+    {"password", "current", "key", "code", "secret", "secrets", "client_secret", "csrf"}
+    | {"proof_password", "proof_code", "proof_answer"}
+)
 """Never written back into a page, whatever was wrong with the form."""
 
 
@@ -34,6 +39,10 @@ class Form:
 
     def value(self, name: str, default: str = "") -> str:
         return default if name in SECRET_FIELDS else self._sent.get(name, default)
+
+    def dropped(self, name: str) -> bool:
+        """Whether something was sent in this field that is not written back into the page."""
+        return name in SECRET_FIELDS and bool(self._sent.get(name))
 
     def nth(self, name: str, index: int) -> str:
         """What was sent in one of several fields of the same name."""
@@ -58,6 +67,51 @@ class Form:
         if self.refused is None or (isinstance(self.refused, BadInput) and self.refused.field in fields):
             return ""
         return str(self.refused)
+
+
+class Pages:
+    """All templates, with what the layout of each needs."""
+
+    def __init__(self, site: Site, files: Files, folder: Path) -> None:
+        self.site = site
+        self._files = files
+        self._templates = load_templates(folder)
+
+    def text(
+        self,
+        template: str,
+        *,
+        nonce: str,
+        on_workspace: bool,
+        path: str = "/",
+        user: User | None = None,
+        csrf: str = "",
+        form: Form | None = None,
+        alarm: str = "",
+        notices: Sequence[Notice] = (),
+        is_first_run: bool = False,
+        **values: Any,
+    ) -> str:
+        """The text of a page or of a partial."""
+        prefix = OWN if on_workspace else "/"
+        return self._templates.get_template(template).render(
+            site=self.site,
+            user=user,
+            path=path,
+            nonce=nonce,
+            csrf=csrf,
+            form=form or Form(MultiDict(), None),
+            asset=lambda name: self._files.address(name, prefix=prefix),
+            home=self.site.origin + "/" if on_workspace else "/",
+            on_workspace=on_workspace,
+            alarm=alarm,
+            notices=notices,
+            is_first_run=is_first_run,
+            **values,
+        )
+
+
+PAGES: web.AppKey[Pages] = web.AppKey("pages", Pages)
 
 
 def load_templates(folder: Path) -> jinja2.Environment:
@@ -101,28 +155,34 @@ def render(request: web.Request, template: str, *, status: int = 200, **values: 
 
 def render_part(request: web.Request, template: str, *, form_cookie: str | None = None, **values: Any) -> str:
     """The text of a page or of a partial, with everything the layout needs."""
-    app = request.app
     on_workspace = request.get(SLUG) is not None
-    files = app[FILES]
-    sent = request.get(COOKIES, {})
+    sent, user = request.get(COOKIES, {}), request.get(USER)
     known = sent.get(cookies.SESSION) if USER in request else None
     tied_to = known or form_cookie or sent.get(cookies.FORM)
-    return (
-        app[TEMPLATES]
-        .get_template(template)
-        .render(
-            site=app[SITE],
-            user=request.get(USER),
-            path=request.path,
-            nonce=request.get(NONCE, ""),
-            csrf=cookies.csrf_of(tied_to) if tied_to and not on_workspace else "",
-            form=Form(request.get(SENT, MultiDict()), request.get(REFUSED)),
-            asset=lambda name: files.address(name, prefix=OWN if on_workspace else "/"),
-            home=app[SITE].origin + "/" if on_workspace else "/",
-            on_workspace=on_workspace,
-            **values,
-        )
+    return request.app[PAGES].text(
+        template,
+        nonce=request.get(NONCE, ""),
+        on_workspace=on_workspace,
+        path=request.path,
+        user=user,
+        csrf=cookies.csrf_of(tied_to) if tied_to and not on_workspace else "",
+        form=Form(request.get(SENT, MultiDict()), request.get(REFUSED)),
+        alarm=_alarm(request),
+        notices=notices_for(request.app, user) if user is not None and not on_workspace else (),
+        is_first_run=_is_admins(request) and request.app[FIRST_RUN].is_open,
+        **values,
     )
+
+
+def _alarm(request: web.Request) -> str:
+    """What an admin has to know whatever the page is."""
+    alarms = (request.app[HOST].walls.alarm, request.app[DECOYS].alarm) if _is_admins(request) else ()
+    return " ".join(filter(None, alarms))
+
+
+def _is_admins(request: web.Request) -> bool:
+    user = request.get(USER)
+    return user is not None and user.role.administers and request.get(SLUG) is None
 
 
 def number(value: int) -> str:
@@ -144,12 +204,14 @@ def energy(mwh: int) -> str:
 
 
 def duration(ms: int) -> str:
-    """A stage's length as a person reads it: 0.4 s, 12 s, 3 min 5 s."""
+    """A length of time as a person reads it: 0.4 s, 12 s, 3 min 5 s, 2 h 10 min."""
     seconds = max(0, ms) / 1000
     if seconds < 10:
         return f"{seconds:.1f} s"
     whole = round(seconds)
-    return f"{whole} s" if whole < 60 else f"{whole // 60} min {whole % 60} s"
+    if whole < 60:
+        return f"{whole} s"
+    return f"{whole // 60} min {whole % 60} s" if whole < 3600 else f"{whole // 3600:,} h {whole % 3600 // 60} min"
 
 
 def took(ms: int) -> str:

@@ -20,7 +20,7 @@ from clawloops.web import cookies
 from clawloops.web.context import BOARD, RUNTIME_PORT, UPSTREAM
 from clawloops.web.conversation import CLOSE_S, Conversation
 from clawloops.web.identity import identity_headers
-from clawloops.web.visit import Ask, Asleep, Visit, admit
+from clawloops.web.visit import DOORKEEPER, Ask, Asleep, Visit
 from clawloops.web.watch import WATCHES
 
 log = logging.getLogger(__name__)
@@ -35,9 +35,9 @@ _PASSED = frozenset(
 
 
 async def pass_on(request: web.Request) -> web.StreamResponse:
-    """Connect a browser's WebSocket to its own runtime. Raises what `visit.admit` raises, BadInput, Unavailable."""
+    """Connect a browser's WebSocket to its own runtime. Raises as `Doorkeeper.admit`, BadInput, Unavailable."""
     _only_websocket(request)
-    visit = await admit(request.app, Ask(request.method, request.host, request.raw_path, request.headers))
+    visit = await request.app[DOORKEEPER].admit(Ask.of(request))
     async with request.app[WATCHES].open(request.app, visit.session, visit.place.id) as watch:
         upstream = await _connect(request, visit)
         try:
@@ -51,7 +51,7 @@ async def pass_on(request: web.Request) -> web.StreamResponse:
                 protocols=(upstream.protocol,) if upstream.protocol else (),
             )
             await browser.prepare(request)
-            await Conversation(request.app, visit.place.id, browser, upstream, watch).run()
+            await Conversation(request.app, visit.place.id, browser, upstream, watch, by=visit.by).run()
         finally:
             await upstream.close()
     return browser
@@ -125,8 +125,8 @@ def _headers(request: web.Request, visit: Visit) -> CIMultiDict[str]:
     )
     passed[hdrs.HOST] = request.host
     passed[hdrs.ORIGIN] = request.headers[hdrs.ORIGIN]
-    left = cookies.foreign(request.headers)
+    left = "" if visit.inspection else cookies.foreign(request.headers.getall(hdrs.COOKIE, []))
     if left:
         passed[hdrs.COOKIE] = left
-    passed.update(identity_headers(visit.user))
+    passed.update(identity_headers(visit.place.owner))
     return passed

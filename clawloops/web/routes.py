@@ -1,68 +1,51 @@
-"""Every address of both listeners, and what it takes to be let through. Start reading here."""
+"""Every address of the dashboard and of workspaces' hosts, and what it takes to be let through. Start reading here."""
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from enum import Enum
-from pathlib import Path
 
-import aiohttp
 from aiohttp import web
 
-from clawloops.control.accounts import Accounts
-from clawloops.control.audit import Audit
-from clawloops.control.backends import Backends
-from clawloops.control.budgets import Budgets
-from clawloops.control.burn import BurnGuard
-from clawloops.control.groups import Groups
-from clawloops.control.handover import Handover
-from clawloops.control.hooks import Hooks
-from clawloops.control.invitations import Invitations
-from clawloops.control.keys import Keys
-from clawloops.control.ledger import Ledger
-from clawloops.control.library import Library
-from clawloops.control.models import Models
-from clawloops.control.rollouts import Rollouts
-from clawloops.control.runtimes import Runtimes
-from clawloops.control.sessions import Sessions
-from clawloops.control.workspaces import Workspaces
-from clawloops.errors import BadInput, Forbidden, NotSignedIn, TooManyAttempts
-from clawloops.orchestrator.activity import Activity
-from clawloops.orchestrator.board import Board
 from clawloops.web import (
     account,
+    audit,
     box,
     budgets,
-    context,
+    confirm,
+    connections,
+    egress,
+    factors,
     files,
-    forward_auth,
+    first_run,
+    gauges,
+    guests,
     handover,
     health,
     home,
+    inspections,
+    issuer,
+    journey,
     library,
+    logs,
+    mail,
     members,
-    middleware,
     models,
     names,
     opening,
+    resets,
     shelf,
     sign_in,
+    tokens,
+    trust,
+    upkeep,
+    usage,
     waking,
     webhook,
     workspace,
 )
 from clawloops.web import keys as own_tools
-from clawloops.web.context import REFUSED, USER, Host, Site, Waker
-from clawloops.web.errors import status_of
-from clawloops.web.pages import TEMPLATES, load_templates
-from clawloops.web.relay import runtime_session
-from clawloops.web.visit import PLACES, Places
-from clawloops.web.watch import WATCHES, Watches
-
-TEMPLATE_FOLDER = Path(__file__).parents[2] / "templates"
-OPENCLAW_PORT = 18789
-MAX_FORM_BYTES = 64 * 1024
 
 Page = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -71,8 +54,18 @@ class For(Enum):
     """Who may come in."""
 
     ANYBODY = "anybody"
-    MEMBER = "member"
+    PERSON = "person"  # whoever is signed in, viewers too: their own account, and what each role sees in its own way
+    MEMBER = "member"  # whoever has a workspace: everybody but viewers
+    OVERSEER = "overseer"  # admins and viewers: how the box does, and nothing that changes it
     ADMIN = "admin"
+
+
+class Proof(Enum):
+    """Whether a session that was not proven for ten minutes is enough."""
+
+    OLD_IS_ENOUGH = "old is enough"
+    ASKED = "asked"  # by a page in between, which then goes on with the form
+    IN_FORM = "in the form"  # the form itself asks for the password, always
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,22 +75,60 @@ class Route:
     page: Page
     access: For
     again: Page | None = None  # the page that shows a refused form once more, with what was wrong beside the field
+    proof: Proof = Proof.OLD_IS_ENOUGH
+    setup: bool = False  # open to members who have yet to set up a second factor that this box demands
 
 
 DASHBOARD = (
     Route("GET", "/healthz", health.show, For.ANYBODY),
-    Route("GET", "/ca.crt", health.certificate, For.ANYBODY),
+    Route("GET", "/ca.crt", trust.download, For.ANYBODY),
+    Route("GET", "/trust", trust.show, For.ANYBODY),
     Route("GET", "/static/{name}", files.show, For.ANYBODY),
     Route("GET", "/sign-in", sign_in.show, For.ANYBODY),
     Route("POST", "/sign-in", sign_in.sign_in, For.ANYBODY, again=sign_in.show),
-    Route("POST", "/sign-out", sign_in.sign_out, For.MEMBER),
-    Route("GET", "/account", account.show, For.MEMBER),
-    Route("POST", "/account/password", account.change_password, For.MEMBER, again=account.show),
-    Route("POST", "/account/sessions/end", account.end_others, For.MEMBER),
-    Route("POST", "/account/sessions/{id}/end", account.end, For.MEMBER),
+    Route("GET", "/sign-in/passkey", sign_in.passkey_options, For.ANYBODY),
+    Route("POST", "/sign-in/passkey", sign_in.passkey, For.ANYBODY, again=sign_in.show),
+    Route("GET", "/sign-in/second", sign_in.show_second, For.ANYBODY),
+    Route("POST", "/sign-in/second", sign_in.second, For.ANYBODY, again=sign_in.show_second),
+    Route("GET", "/sign-in/second/passkey", sign_in.second_options, For.ANYBODY),
+    Route("GET", "/sign-in/with", journey.sign_in, For.ANYBODY),
+    Route("GET", "/sign-in/return", journey.come_back, For.ANYBODY),
+    Route("POST", "/sign-out", sign_in.sign_out, For.PERSON, setup=True),
+    Route("GET", "/confirm/passkey", confirm.options, For.PERSON, setup=True),
+    Route("GET", "/confirm/with", journey.prove, For.PERSON, setup=True),
+    Route("GET", "/confirm/done", confirm.go_on, For.PERSON, setup=True),
+    Route("GET", "/account", account.show, For.PERSON, setup=True),
+    Route("POST", "/account/password", account.change_password, For.PERSON, account.show, Proof.IN_FORM, setup=True),
+    Route("POST", "/account/sessions/end", account.end_others, For.PERSON, proof=Proof.ASKED, setup=True),
+    Route("POST", "/account/sessions/{id}/end", account.end, For.PERSON, proof=Proof.ASKED, setup=True),
+    Route("POST", "/account/app", factors.begin_app, For.PERSON, proof=Proof.ASKED, setup=True),
+    Route("POST", "/account/app/confirm", factors.confirm_app, For.PERSON, factors.show_app, Proof.ASKED, setup=True),
+    Route("POST", "/account/app/remove", factors.remove_app, For.PERSON, proof=Proof.ASKED),
+    Route("POST", "/account/passkeys/new", factors.name_passkey, For.PERSON, proof=Proof.ASKED, setup=True),
+    Route("GET", "/account/passkeys/options", factors.passkey_options, For.PERSON, setup=True),
+    Route("POST", "/account/passkeys", factors.add_passkey, For.PERSON, factors.name_passkey, Proof.ASKED, setup=True),
+    Route("POST", "/account/passkeys/{id}/remove", factors.remove_passkey, For.PERSON, proof=Proof.ASKED),
+    Route("POST", "/account/codes", factors.renew_codes, For.PERSON, proof=Proof.ASKED),
+    Route("POST", "/account/identity", journey.link, For.PERSON, proof=Proof.ASKED),
+    Route("POST", "/account/identity/remove", journey.unlink, For.PERSON, proof=Proof.ASKED),
+    Route("GET", "/account/tokens", tokens.show, For.MEMBER),
+    Route("POST", "/account/tokens", tokens.make, For.MEMBER, again=tokens.show, proof=Proof.ASKED),
+    Route("POST", "/account/tokens/{id}/revoke", tokens.revoke, For.MEMBER),
     Route("GET", "/join/{token}", sign_in.show_join, For.ANYBODY),
     Route("POST", "/join/{token}", sign_in.join, For.ANYBODY, again=sign_in.show_join),
-    Route("GET", "/", home.show, For.MEMBER),
+    Route("GET", "/reset/{token}", resets.show, For.ANYBODY),
+    Route("POST", "/reset/{token}", resets.use, For.ANYBODY, again=resets.show),
+    Route("GET", "/join/{token}/with", journey.join, For.ANYBODY),
+    Route("GET", "/", home.show, For.PERSON),
+    Route("GET", "/first-run", first_run.show, For.ADMIN),
+    Route("GET", "/first-run/live", first_run.live, For.ADMIN),
+    Route("GET", "/first-run/{step}", first_run.show, For.ADMIN),
+    Route("POST", "/first-run/dismiss", first_run.dismiss, For.ADMIN),
+    Route("POST", "/first-run/model", first_run.connect, For.ADMIN, again=first_run.show, proof=Proof.ASKED),
+    Route("POST", "/first-run/model/pull", first_run.pull, For.ADMIN, again=first_run.show),
+    Route("POST", "/first-run/model/try", first_run.try_, For.ADMIN),
+    Route("POST", "/first-run/invite", first_run.invite, For.ADMIN, again=first_run.show, proof=Proof.ASKED),
+    Route("POST", "/first-run/{step}/skip", first_run.skip, For.ADMIN),
     Route("GET", "/live", home.live, For.MEMBER),
     Route("GET", "/workspace/opening", opening.show, For.MEMBER),
     Route("GET", "/workspace/opening/live", opening.live, For.MEMBER),
@@ -105,34 +136,50 @@ DASHBOARD = (
     Route("GET", "/workspace", workspace.show, For.MEMBER),
     Route("GET", "/workspace/live", workspace.live, For.MEMBER),
     Route("GET", "/workspace/history", workspace.history, For.MEMBER),
+    Route("GET", "/workspace/log", logs.show, For.MEMBER),
+    Route("GET", "/workspace/log/live", logs.live, For.MEMBER),
+    Route("GET", "/workspace/log.txt", logs.download, For.MEMBER),
     Route("POST", "/workspace/start", workspace.start, For.MEMBER),
     Route("POST", "/workspace/stop", workspace.stop, For.MEMBER),
     Route("POST", "/workspace/restart", workspace.restart, For.MEMBER),
-    Route("POST", "/workspace/delete", workspace.delete, For.MEMBER),
+    Route("POST", "/workspace/delete", workspace.delete, For.MEMBER, proof=Proof.ASKED),
     Route("POST", "/workspace/resume", workspace.resume, For.MEMBER),
     Route("POST", "/workspace/settings", workspace.settle, For.MEMBER, again=workspace.show),
-    Route("POST", "/workspace/webhook", workspace.webhook, For.MEMBER),
+    Route("POST", "/workspace/webhook", workspace.webhook, For.MEMBER, proof=Proof.ASKED),
     Route("GET", "/workspace/files", shelf.show, For.MEMBER),
     Route("GET", "/workspace/files/live", shelf.live, For.MEMBER),
     Route("POST", "/workspace/files/snapshot", shelf.snapshot, For.MEMBER),
     Route("POST", "/workspace/files/restore", shelf.restore, For.MEMBER),
     Route("POST", "/workspace/files/trash", shelf.put_away, For.MEMBER),
     Route("POST", "/workspace/files/give", shelf.give, For.MEMBER, again=shelf.show),
-    Route("POST", "/workspace/files/reset", shelf.reset, For.MEMBER),
+    Route("POST", "/workspace/files/reset", shelf.reset, For.MEMBER, proof=Proof.ASKED),
     Route("POST", "/workspace/files/export", shelf.export, For.MEMBER),
     Route("GET", "/workspace/files/exports/{job}", shelf.download, For.MEMBER),
     Route("POST", "/workspace/files/import", shelf.bring, For.MEMBER, again=shelf.show),
     Route("POST", "/workspace/files/jobs/{job}/cancel", shelf.cancel, For.MEMBER),
+    Route("GET", "/workspace/internet", egress.show, For.MEMBER),
+    Route("GET", "/workspace/internet/live", egress.live, For.MEMBER),
+    Route("POST", "/workspace/internet", egress.add, For.MEMBER, again=egress.show),
+    Route("POST", "/workspace/internet/answer", egress.answer, For.MEMBER),
+    Route("POST", "/workspace/internet/reach", egress.set_policy, For.ADMIN, again=egress.show, proof=Proof.ASKED),
+    Route("POST", "/workspace/internet/lock", egress.lock, For.MEMBER),
+    Route("POST", "/workspace/internet/rules/{rule}/remove", egress.remove, For.MEMBER),
+    Route("GET", "/workspace/connections", connections.show, For.MEMBER),
+    Route("POST", "/workspace/connections", connections.add, For.MEMBER, again=connections.show),
+    Route("POST", "/workspace/connections/{id}", connections.change, For.MEMBER, again=connections.show),
+    Route("POST", "/workspace/connections/{id}/switch", connections.switch, For.MEMBER, again=connections.show),
+    Route("POST", "/workspace/connections/{id}/remove", connections.remove, For.MEMBER),
+    Route("POST", "/workspace/telegram", connections.set_telegram, For.MEMBER, connections.show, Proof.ASKED),
     Route("GET", "/handover", handover.give, For.MEMBER),
     Route("GET", "/keys", own_tools.show, For.MEMBER),
-    Route("POST", "/keys", own_tools.make, For.MEMBER, again=own_tools.show),
+    Route("POST", "/keys", own_tools.make, For.MEMBER, again=own_tools.show, proof=Proof.ASKED),
     Route("POST", "/keys/{id}/revoke", own_tools.revoke, For.MEMBER),
-    Route("GET", "/models", models.show, For.ADMIN),
-    Route("POST", "/models", models.connect, For.ADMIN, again=models.show),
-    Route("POST", "/models/backends/{id}/remove", models.disconnect, For.ADMIN),
+    Route("GET", "/models", models.show, For.OVERSEER),
+    Route("POST", "/models", models.connect, For.ADMIN, again=models.show, proof=Proof.ASKED),
+    Route("POST", "/models/backends/{id}/remove", models.disconnect, For.ADMIN, proof=Proof.ASKED),
     Route("POST", "/models/backends/{id}/load", models.set_load, For.ADMIN, again=models.show),
-    Route("POST", "/models/backends/{id}/keys", models.add_key, For.ADMIN, again=models.show),
-    Route("POST", "/models/backends/{id}/keys/{key}/remove", models.remove_key, For.ADMIN),
+    Route("POST", "/models/backends/{id}/keys", models.add_key, For.ADMIN, again=models.show, proof=Proof.ASKED),
+    Route("POST", "/models/backends/{id}/keys/{key}/remove", models.remove_key, For.ADMIN, proof=Proof.ASKED),
     Route("POST", "/models/names", names.publish, For.ADMIN, again=models.show),
     Route("GET", "/models/names/{id}", names.show, For.ADMIN),
     Route("POST", "/models/names/{id}", names.change, For.ADMIN, again=names.show),
@@ -140,13 +187,28 @@ DASHBOARD = (
     Route("POST", "/models/names/{id}/price", names.set_price, For.ADMIN, again=names.show),
     Route("POST", "/models/names/{id}/default", names.set_default, For.ADMIN),
     Route("GET", "/members", members.show, For.ADMIN),
-    Route("POST", "/members", members.invite, For.ADMIN, again=members.show),
+    Route("POST", "/members", members.invite, For.ADMIN, again=members.show, proof=Proof.ASKED),
     Route("POST", "/members/invitations/{id}/withdraw", members.withdraw, For.ADMIN),
+    Route("POST", "/members/invitations/{id}/again", members.send_again, For.ADMIN),
     Route("POST", "/members/groups", members.make_group, For.ADMIN, again=members.show),
     Route("POST", "/members/groups/{id}", members.change_group, For.ADMIN, again=members.show),
     Route("POST", "/members/groups/{id}/remove", members.remove_group, For.ADMIN),
-    Route("POST", "/members/{id}/disable", members.disable, For.ADMIN),
-    Route("POST", "/members/{id}/enable", members.enable, For.ADMIN),
+    Route("POST", "/members/second-factor", members.require_factor, For.ADMIN, again=members.show, proof=Proof.ASKED),
+    Route("GET", "/members/list", guests.show, For.ADMIN),
+    Route("POST", "/members/list", guests.invite, For.ADMIN, again=guests.show, proof=Proof.ASKED),
+    Route("GET", "/members/mail", mail.show, For.ADMIN),
+    Route("POST", "/members/mail", mail.save, For.ADMIN, again=mail.show, proof=Proof.ASKED),
+    Route("POST", "/members/mail/test", mail.test, For.ADMIN, again=mail.show, proof=Proof.ASKED),
+    Route("POST", "/members/mail/remove", mail.remove, For.ADMIN, proof=Proof.ASKED),
+    Route("POST", "/members/{id}/role", members.set_role, For.ADMIN, again=members.show, proof=Proof.ASKED),
+    Route("POST", "/members/{id}/reset", resets.make, For.ADMIN, proof=Proof.ASKED),
+    Route("POST", "/members/{id}/reset/withdraw", resets.withdraw, For.ADMIN),
+    Route("GET", "/members/sign-in", issuer.show, For.ADMIN),
+    Route("POST", "/members/sign-in", issuer.save, For.ADMIN, again=issuer.show, proof=Proof.ASKED),
+    Route("POST", "/members/sign-in/remove", issuer.remove, For.ADMIN, proof=Proof.ASKED),
+    Route("POST", "/members/{id}/disable", members.disable, For.ADMIN, proof=Proof.ASKED),
+    Route("POST", "/members/{id}/enable", members.enable, For.ADMIN, proof=Proof.ASKED),
+    Route("POST", "/members/{id}/second-factor/remove", members.remove_factors, For.ADMIN, proof=Proof.ASKED),
     Route("GET", "/models/library/{id}", library.show, For.ADMIN),
     Route("GET", "/models/library/{id}/live", library.live, For.ADMIN),
     Route("POST", "/models/library/{id}/pull", library.pull, For.ADMIN, again=library.show),
@@ -157,23 +219,59 @@ DASHBOARD = (
     Route("POST", "/models/library/{id}/offer", library.offer, For.ADMIN, again=library.show),
     Route("POST", "/models/library/{id}/context", library.set_context, For.ADMIN, again=library.show),
     Route("POST", "/models/library/{id}/remove", library.remove, For.ADMIN, again=library.show),
-    Route("GET", "/budgets", budgets.show, For.ADMIN),
+    Route("GET", "/usage", usage.show, For.PERSON),
+    Route("GET", "/usage.csv", usage.export, For.PERSON),
+    Route("GET", "/usage/now", usage.live, For.PERSON),
+    Route("POST", "/usage/compare", usage.compare, For.ADMIN, again=usage.show),
+    Route("GET", "/budgets", budgets.show, For.OVERSEER),
     Route("POST", "/budgets", budgets.add, For.ADMIN, again=budgets.show),
     Route("POST", "/budgets/{id}", budgets.change, For.ADMIN, again=budgets.show),
     Route("POST", "/budgets/{id}/remove", budgets.remove, For.ADMIN),
-    Route("GET", "/box", box.show, For.ADMIN),
-    Route("GET", "/box/live", box.live, For.ADMIN),
+    Route("GET", "/audit", audit.show, For.ADMIN),
+    Route("GET", "/audit.csv", audit.export, For.ADMIN),
+    Route("POST", "/audit/verify", audit.verify, For.ADMIN, again=audit.show),
+    Route("GET", "/box", box.show, For.OVERSEER),
+    Route("GET", "/box/live", box.live, For.OVERSEER),
+    Route("GET", "/box/gauges/live", gauges.live, For.OVERSEER),
+    Route("POST", "/box/checkup", upkeep.look, For.ADMIN),
+    Route("POST", "/box/fix/{remedy}", upkeep.fix, For.ADMIN, proof=Proof.ASKED),
+    Route("POST", "/box/support", upkeep.bundle, For.ADMIN, proof=Proof.ASKED),
     Route("POST", "/box/upgrade/canary", box.choose_canary, For.ADMIN),
     Route("POST", "/box/upgrade/again", box.try_again, For.ADMIN),
+    Route("POST", "/box/decoys", box.set_consequence, For.ADMIN, again=box.show, proof=Proof.ASKED),
+    Route("POST", "/box/decoys/{id}/acknowledge", box.acknowledge, For.ADMIN, proof=Proof.ASKED),
     Route("GET", "/box/workspaces/{id}", workspace.show, For.ADMIN),
     Route("GET", "/box/workspaces/{id}/live", workspace.live, For.ADMIN),
     Route("GET", "/box/workspaces/{id}/history", workspace.history, For.ADMIN),
+    Route("GET", "/box/workspaces/{id}/log", logs.show, For.ADMIN),
+    Route("GET", "/box/workspaces/{id}/log/live", logs.live, For.ADMIN),
+    Route("GET", "/box/workspaces/{id}/log.txt", logs.download, For.ADMIN),
     Route("POST", "/box/workspaces/{id}/start", workspace.start, For.ADMIN),
     Route("POST", "/box/workspaces/{id}/stop", workspace.stop, For.ADMIN),
     Route("POST", "/box/workspaces/{id}/restart", workspace.restart, For.ADMIN),
     Route("POST", "/box/workspaces/{id}/resume", workspace.resume, For.ADMIN),
     Route("POST", "/box/workspaces/{id}/settings", workspace.settle, For.ADMIN, again=workspace.show),
-    Route("POST", "/box/workspaces/{id}/webhook", workspace.webhook, For.ADMIN),
+    Route("GET", "/box/workspaces/{id}/internet", egress.show, For.ADMIN),
+    Route("GET", "/box/workspaces/{id}/internet/live", egress.live, For.ADMIN),
+    Route("POST", "/box/workspaces/{id}/internet", egress.add, For.ADMIN, again=egress.show),
+    Route("POST", "/box/workspaces/{id}/internet/answer", egress.answer, For.ADMIN),
+    Route("POST", "/box/workspaces/{id}/internet/lock", egress.lock, For.ADMIN),
+    Route(
+        "POST",
+        "/box/workspaces/{id}/internet/reach",
+        egress.set_policy,
+        For.ADMIN,
+        again=egress.show,
+        proof=Proof.ASKED,
+    ),
+    Route("POST", "/box/workspaces/{id}/internet/rules/{rule}/remove", egress.remove, For.ADMIN),
+    Route("GET", "/box/internet", egress.show_usual, For.ADMIN),
+    Route("POST", "/box/internet", egress.add, For.ADMIN, again=egress.show_usual, proof=Proof.ASKED),
+    Route("POST", "/box/internet/reach", egress.set_policy, For.ADMIN, again=egress.show_usual, proof=Proof.ASKED),
+    Route("POST", "/box/internet/rules/{rule}/remove", egress.remove, For.ADMIN, proof=Proof.ASKED),
+    Route("POST", "/box/workspaces/{id}/webhook", workspace.webhook, For.ADMIN, proof=Proof.ASKED),
+    Route("POST", "/box/workspaces/{id}/inspections", inspections.open_, For.ADMIN, workspace.show, Proof.ASKED),
+    Route("POST", "/inspections/{id}/end", inspections.end, For.MEMBER),
 )
 
 WORKSPACE = (
@@ -187,146 +285,3 @@ WORKSPACE = (
     Route("*", "/{rest:.*}", waking.catch_all, For.ANYBODY),
 )
 """On `<slug>.ws.<base>`: `visit.py` stands in for the access column, and upgrades go to the relay."""
-
-LOOPBACK = (Route("GET", "/forward-auth/{runtime_id}", forward_auth.show, For.ANYBODY),)
-"""For Traefik alone, on a listener of its own."""
-
-
-def dashboard_app(
-    *,
-    site: Site,
-    accounts: Accounts,
-    invitations: Invitations,
-    sessions: Sessions,
-    handover: Handover,
-    runtimes: Runtimes,
-    models: Models,
-    backends: Backends,
-    groups: Groups,
-    ledger: Ledger,
-    limits: Budgets,
-    burn: BurnGuard,
-    stacks: Library,
-    keys: Keys,
-    audit: Audit,
-    board: Board,
-    waker: Waker,
-    activity: Activity,
-    hooks: Hooks,
-    host: Host,
-    workspaces: Workspaces,
-    rollouts: Rollouts,
-    templates: Path = TEMPLATE_FOLDER,
-    runtime_port: int = OPENCLAW_PORT,
-) -> web.Application:
-    """The dashboard's host and every workspace's host, behind Traefik."""
-    watches, places, own_files = Watches(), Places(runtimes), files.Files()
-    waiting = webhook.Waiting()
-    environment = load_templates(templates)
-
-    def fill(app: web.Application) -> web.Application:
-        _shared(app, site=site, accounts=accounts, sessions=sessions, board=board, waker=waker, activity=activity)
-        app[context.INVITATIONS] = invitations
-        app[context.HANDOVER] = handover
-        app[context.RUNTIMES] = runtimes
-        app[context.MODELS] = models
-        app[context.BACKENDS] = backends
-        app[context.GROUPS] = groups
-        app[context.LEDGER] = ledger
-        app[context.BUDGETS] = limits
-        app[context.BURN] = burn
-        app[context.LIBRARY] = stacks
-        app[context.KEYS] = keys
-        app[context.AUDIT] = audit
-        app[context.HOST] = host
-        app[context.WORKSPACES] = workspaces
-        app[context.ROLLOUTS] = rollouts
-        app[context.RUNTIME_PORT] = runtime_port
-        app[webhook.HOOKS], app[webhook.WAITING] = hooks, waiting
-        app[PLACES], app[WATCHES], app[TEMPLATES], app[files.FILES] = places, watches, environment, own_files
-        return app
-
-    app = fill(web.Application(middlewares=middleware.MIDDLEWARES, client_max_size=MAX_FORM_BYTES))
-    hosts = fill(web.Application())
-    _register(hosts, WORKSPACE)
-    app.add_domain(f"*.ws.{site.authority}", hosts)
-    _register(app, DASHBOARD)
-    app.on_response_prepare.append(middleware.add_headers)
-    app.on_startup.append(_open_upstream)
-    app.on_shutdown.append(watches.close)
-    app.on_cleanup.append(waiting.close)
-    app.on_cleanup.append(_close_upstream)
-    return app
-
-
-def auth_app(
-    *,
-    site: Site,
-    accounts: Accounts,
-    sessions: Sessions,
-    runtimes: Runtimes,
-    board: Board,
-    waker: Waker,
-    activity: Activity,
-    templates: Path = TEMPLATE_FOLDER,
-) -> web.Application:
-    """ForwardAuth. It must listen where nobody but Traefik can reach it."""
-    app = web.Application(middlewares=(middleware.number_requests,))
-    _shared(app, site=site, accounts=accounts, sessions=sessions, board=board, waker=waker, activity=activity)
-    app[PLACES], app[TEMPLATES], app[files.FILES] = Places(runtimes), load_templates(templates), files.Files()
-    _register(app, LOOPBACK)
-    app.on_response_prepare.append(middleware.add_headers)
-    return app
-
-
-def _shared(
-    app: web.Application,
-    *,
-    site: Site,
-    accounts: Accounts,
-    sessions: Sessions,
-    board: Board,
-    waker: Waker,
-    activity: Activity,
-) -> None:
-    app[context.SITE] = site
-    app[context.ACCOUNTS] = accounts
-    app[context.SESSIONS] = sessions
-    app[context.BOARD] = board
-    app[context.WAKER] = waker
-    app[context.ACTIVITY] = activity
-
-
-def _register(app: web.Application, table: tuple[Route, ...]) -> None:
-    for route in table:
-        app.router.add_route(route.method, route.path, _guard(route))
-
-
-def _guard(route: Route) -> Page:
-    """The handler behind its access check, and the page again when the form was refused."""
-
-    async def guarded(request: web.Request) -> web.StreamResponse:
-        if route.access is not For.ANYBODY and USER not in request:
-            raise NotSignedIn("You are not signed in, or your session has ended. Sign in again.")
-        if route.access is For.ADMIN and not request[USER].role.administers:
-            raise Forbidden("This page is for admins. Ask one of yours.")
-        try:
-            return await route.page(request)
-        except (BadInput, NotSignedIn, TooManyAttempts) as refused:
-            if route.again is None:
-                raise
-            request[REFUSED] = refused
-            reply = await route.again(request)
-            reply.set_status(status_of(refused))
-            return reply
-
-    return guarded
-
-
-async def _open_upstream(app: web.Application) -> None:
-    app[context.UPSTREAM] = runtime_session()
-
-
-async def _close_upstream(app: web.Application) -> None:
-    session: aiohttp.ClientSession = app[context.UPSTREAM]
-    await session.close()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from clawloops.model.runtime import STEPS, Limits, Phase, Policy, Runtime, Size, Sleep, View, Want
+from clawloops.orchestrator.walls import Verdict, Walls
 
 _STAGES = {
     Phase.NETWORK: ("Private network", "Closed to everybody else"),
@@ -78,6 +79,23 @@ def _opening(runtime: Runtime, view: View) -> State:
             return State("Starting", "busy", "The private network is being made.")
         case _:
             return State("Starting", "busy", "The wish is noted; the box is about to begin.")
+
+
+def state_of_walls(walls: Walls) -> State:
+    """The same for the isolation of all workspaces, from its last self-test."""
+    why = sentence(walls.last.why)
+    match walls.last.verdict:
+        case Verdict.OPEN:
+            return State("Open", "bad", f"{why} All workspaces are stopped until the test has ended well twice.")
+        case Verdict.UNTESTED:
+            stays = "What was stopped stays so." if walls.all_held else "Nobody is stopped for that."
+            return State("Not tested", "bad", f"{why} {stays}")
+        case Verdict.CLOSED if walls.all_held:
+            return State("Closed again", "busy", "Workspaces start again after the next test that ends well.")
+        case Verdict.CLOSED:
+            return State("Closed", "ok", "From a workspace's network, only the model gateway can be reached.")
+        case Verdict.PENDING:
+            return State("Being tested", "busy", "The first test since the control plane was started is under way.")
 
 
 def stages_of(runtime: Runtime, view: View, *, now: int) -> list[Stage]:

@@ -11,28 +11,25 @@ from clawloops.web.context import BOARD, RUNTIMES, WAKER
 from clawloops.web.live import stream
 from clawloops.web.opening import progress
 from clawloops.web.pages import render, render_part
-from clawloops.web.visit import Ask, Away, Visit, admit, identify
-
-
-def _ask(request: web.Request) -> Ask:
-    return Ask(request.method, request.host, request.raw_path, request.headers)
+from clawloops.web.visit import DOORKEEPER, OPENED, Ask, Away, Visit
 
 
 async def catch_all(request: web.Request) -> web.Response:
-    """Whatever Traefik has no running runtime for. Raises as `visit.admit`; when ready, the route is on its way."""
-    await admit(request.app, _ask(request))
-    reply = render(request, "almost.html", status=503) if _ask(request).is_navigation else web.Response(status=503)
+    """Whatever Traefik has no running runtime for. Raises as `Doorkeeper.admit`; when ready, its route comes."""
+    ask = Ask.of(request)
+    await request.app[DOORKEEPER].admit(ask)
+    reply = render(request, "almost.html", status=503) if ask.is_navigation else web.Response(status=503)
     reply.headers["Retry-After"] = reply.headers["Refresh"] = "1"
     return reply
 
 
 async def show(request: web.Request) -> web.Response:
     """The progress page. A visit is a wish: a stopped runtime is started; a deleted one only from the dashboard."""
-    ask = _ask(request)
+    onward = safe_path(request.query.get("to")) or "/"
+    ask = Ask.of(request, onward)
     if not ask.is_navigation:
         raise Forbidden("This page is for people.")
-    onward = safe_path(request.query.get("to")) or "/"
-    visit = await identify(request.app, Ask(ask.method, ask.host, onward, ask.headers))
+    visit = await request.app[DOORKEEPER].identify(ask)
     runtime = await _runtime(request, visit)
     if runtime.want is Want.STOPPED:
         runtime = await request.app[RUNTIMES].wish(runtime.id, Want.RUNNING, by=visit.user)
@@ -45,7 +42,7 @@ async def show(request: web.Request) -> web.Response:
 
 async def live(request: web.Request) -> web.StreamResponse:
     onward = safe_path(request.query.get("to")) or "/"
-    visit = await identify(request.app, _ask(request))
+    visit = await request.app[DOORKEEPER].identify(Ask.of(request))
     await _runtime(request, visit)
 
     async def part() -> tuple[object, str]:
@@ -66,7 +63,7 @@ async def _wake(request: web.Request, visit: Visit, runtime: Runtime) -> Runtime
     sleeps = request.app[BOARD].get(runtime.id).phase in (Phase.PAUSED, Phase.ASLEEP)
     if runtime.want is not Want.RUNNING or runtime.sleep is Sleep.AWAKE or not sleeps:
         return runtime
-    await request.app[WAKER].rouse(runtime.id, "its pages were opened")
+    await request.app[WAKER].rouse(runtime.id, OPENED + visit.by)
     return await _runtime(request, visit)
 
 

@@ -31,6 +31,10 @@ class Watch:
         """This process is going down; the browser comes back by itself."""
         return self._app[WATCHES].closing
 
+    def note_use(self) -> None:
+        """A person was at it just now."""
+        self._app[SESSIONS].use(self._session)
+
     def wake(self) -> None:
         self._changed.set()
 

@@ -22,10 +22,11 @@ from yarl import URL
 from clawloops.control.hooks import Hooks
 from clawloops.control.throttle import Throttle
 from clawloops.errors import TooManyAttempts
+from clawloops.model.decoy import Place
 from clawloops.model.runtime import Phase, Runtime, Want
-from clawloops.web.context import ACTIVITY, BOARD, RUNTIME_PORT, UPSTREAM, WAKER
+from clawloops.web.context import ACTIVITY, BOARD, DECOYS, RUNTIME_PORT, UPSTREAM, WAKER
 from clawloops.web.middleware import address_of
-from clawloops.web.visit import place_of
+from clawloops.web.visit import DOORKEEPER
 
 log = logging.getLogger(__name__)
 
@@ -135,11 +136,13 @@ async def _taken(request: web.Request, runtime: Runtime, body: bytes, place: Asy
 
 async def _admitted(request: web.Request) -> Runtime:
     """Whoever has the token is let in, whatever else came from the same address: services share theirs."""
-    place = await place_of(request.app, request.host)
-    runtime = await request.app[HOOKS].admits(place.id, _token(request.headers))
+    place = await request.app[DOORKEEPER].place_of(request.host)
+    token, address = _token(request.headers), address_of(request)
+    runtime = await request.app[HOOKS].admits(place.id, token)
     if runtime is not None:
         return runtime
-    throttle, caller = request.app[WAITING].throttle, f"webhook {address_of(request)}"
+    request.app[DECOYS].spot(token, Place.WEBHOOK, address)
+    throttle, caller = request.app[WAITING].throttle, f"webhook {address}"
     try:
         throttle.check(caller, caller)
     except TooManyAttempts as error:

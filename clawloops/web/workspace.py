@@ -7,11 +7,27 @@ from typing import Any, TypeVar
 from aiohttp import web
 
 from clawloops.errors import BadInput, NotFound
+from clawloops.model.inspection import MINUTES
 from clawloops.model.runtime import Policy, Runtime, Size, Want
 from clawloops.model.workspace import Happening
 from clawloops.web.addresses import safe_path
-from clawloops.web.context import ACCOUNTS, BOARD, BURN, ROLLOUTS, RUNTIMES, SENT, SESSION, SITE, USER, WORKSPACES
+from clawloops.web.context import (
+    ACCOUNTS,
+    BOARD,
+    BURN,
+    DECOYS,
+    LOGS,
+    MODELS,
+    ROLLOUTS,
+    RUNTIMES,
+    SENT,
+    SESSION,
+    SITE,
+    USER,
+    WORKSPACES,
+)
 from clawloops.web.live import stream
+from clawloops.web.notices import notices_for, records_of
 from clawloops.web.pages import render, render_part
 from clawloops.web.states import POLICIES, policy_name, size_name, size_text, state_of
 from clawloops.web.webhook import HOOKS
@@ -40,9 +56,9 @@ async def live(request: web.Request) -> web.StreamResponse:
 
     async def part() -> tuple[object, str]:
         values = await _state(request, await chosen(request))
-        return (values["runtime"], values["view"], values["lines"], values["held"]), render_part(
-            request, "partials/runtime.html", **values
-        )
+        shown = tuple(values[name] for name in ("runtime", "view", "lines", "held", "decoy", "records", "has_log"))
+        told = (*shown, notices_for(request.app, request[USER]))
+        return told, render_part(request, "partials/runtime.html", **values)
 
     return await stream(request, request[SESSION], runtime.id, part, every_s=OFTEN_S)
 
@@ -55,7 +71,7 @@ async def history(request: web.Request) -> web.Response:
         runtime.id, by=request[USER], before=int(before) if before.isdecimal() and len(before) < 19 else None
     )
     return render(
-        request, "history.html", runtime=runtime, lines=lines, owner=_owner(request, runtime), base=_base(request)
+        request, "history.html", runtime=runtime, lines=lines, owner=_owner(request, runtime), base=base_of(request)
     )
 
 
@@ -100,6 +116,7 @@ async def settle(request: web.Request) -> web.Response:
         policy=_one_of(Policy, sent.get("policy"), "policy"),
         sleeps_despite_polling="sleeps_despite_polling" in sent if "policy" in sent else None,
         size=_one_of(Size, sent.get("size"), "size"),
+        model=sent.get("model"),
     )
     raise back(request)
 
@@ -109,7 +126,7 @@ async def webhook(request: web.Request) -> web.Response:
     runtime = await chosen(request)
     if request[SENT].get("on") != "yes":
         await request.app[HOOKS].disable(runtime.id, request[USER])
-        raise web.HTTPSeeOther(_base(request))
+        raise web.HTTPSeeOther(base_of(request))
     token = await request.app[HOOKS].enable(runtime.id, request[USER])
     return await show(request, hook_token=token)
 
@@ -146,13 +163,16 @@ async def _state(request: web.Request, runtime: Runtime) -> dict[str, Any]:
     return {
         "runtime": runtime,
         "held": request.app[BURN].why(runtime.id),
+        "decoy": request.app[DECOYS].alarm_of(runtime.id),
         "view": view,
         "state": state_of(runtime, view),
         "lines": lines,
         "is_all": len(lines) < SHORT,
+        "records": await records_of(request.app, runtime.id),
         "mine": runtime.owner == request[USER].id,
+        "has_log": request.app[LOGS].is_open(runtime, by=request[USER], session=request[SESSION]),
         "owner": _owner(request, runtime),
-        "base": _base(request),
+        "base": base_of(request),
         "address": request.app[SITE].workspace_host(runtime.slug),
     }
 
@@ -160,20 +180,23 @@ async def _state(request: web.Request, runtime: Runtime) -> dict[str, Any]:
 def _settings(request: web.Request, runtime: Runtime) -> dict[str, Any]:
     site = request.app[SITE]
     return {
+        "models": request.app[MODELS].names_for(request.app[ACCOUNTS].get(runtime.owner)),
         "policies": POLICIES,
         "policy": policy_name(runtime.policy),
         "sizes": [(each.value, size_name(each), size_text(site.limits_of(each))) for each in Size],
+        "minutes": MINUTES,
+        "is_below": not request.app[ACCOUNTS].get(runtime.owner).role.outranks(request[USER].role),
         "hook_address": f"{site.workspace_origin(runtime.slug)}/hooks/agent",
         "size": f"{size_name(runtime.size)}: {size_text(site.limits_of(runtime.size))}",
     }
 
 
-def _base(request: web.Request) -> str:
+def base_of(request: web.Request) -> str:
     return f"/box/workspaces/{request.match_info['id']}" if "id" in request.match_info else "/workspace"
 
 
 def _home(request: web.Request) -> str:
-    return _base(request) if "id" in request.match_info else "/"
+    return base_of(request) if "id" in request.match_info else "/"
 
 
 def _owner(request: web.Request, runtime: Runtime) -> str:

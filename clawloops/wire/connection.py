@@ -64,7 +64,7 @@ class Connection(asyncio.Protocol):
         self._unread = 0  # bytes since the last one of a body, or the last end of a header
         self._target = b""
         self._header: dict[str, str] = {}
-        self._repeated: set[str] = set()
+        self._repeated: dict[str, list[str]] = {}
         self._header_size = 0
 
     @property
@@ -152,7 +152,7 @@ class Connection(asyncio.Protocol):
     # --- told by the parser, in `data_received`
 
     def on_message_begin(self) -> None:
-        self._target, self._header, self._repeated = b"", {}, set()
+        self._target, self._header, self._repeated = b"", {}, {}
         self._header_size = 0
 
     def on_url(self, piece: bytes) -> None:
@@ -164,10 +164,11 @@ class Connection(asyncio.Protocol):
             return
         self._grow(len(name) + len(value) + 4)
         key = _lower(name) if len(name) < 64 else name.decode("latin-1").lower()
+        text = value.decode("utf-8", "surrogateescape")
         if key in self._header:
-            self._repeated.add(key)
+            self._repeated.setdefault(key, []).append(text)
         elif len(self._header) < _MOST_FIELDS:
-            self._header[key] = value.decode("utf-8", "surrogateescape")
+            self._header[key] = text
         else:
             raise _Refused(431)
 
@@ -188,7 +189,7 @@ class Connection(asyncio.Protocol):
             parser.get_method().decode("latin-1"),
             self._target.decode("latin-1"),
             self._header,
-            repeated=frozenset(self._repeated),
+            repeated=self._repeated,
             keeps=version == "1.1" and parser.should_keep_alive(),
             is_old=version == "1.0",
         )

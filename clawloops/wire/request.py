@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from email.utils import formatdate
 from functools import lru_cache
@@ -23,6 +23,21 @@ class Reply:
     status: int
     body: bytes = b""
     header: Mapping[str, str] = field(default_factory=dict)
+
+
+class Prepared:
+    """A whole answer that is given again and again, on connections that stay."""
+
+    __slots__ = ("_rest", "_status")
+
+    def __init__(self, reply: Reply) -> None:
+        """Raises ValueError for a field that is none."""
+        self._status = reply.status
+        self._rest = f"{_fields(reply.header)}Content-Length: {len(reply.body)}\r\n\r\n".encode() + reply.body
+
+    def now(self) -> bytes:
+        """All of its bytes, as it is given at this moment."""
+        return _opening(self._status, int(time.time())) + self._rest
 
 
 class TooLarge(Exception):
@@ -64,7 +79,7 @@ class Request:
     """A request, whose body may still be on its way, and the way to answer it."""
 
     __slots__ = (
-        *("has_begun", "header", "is_whole", "keeps", "method", "path", "repeated"),
+        *("has_begun", "header", "is_whole", "keeps", "method", "path", "raw", "repeated"),
         *("_body", "_head", "_is_chunked", "_is_cut", "_is_dropped", "_is_old", "_line", "_size", "_waits", "_waiter"),
     )
 
@@ -75,7 +90,7 @@ class Request:
         target: str,
         header: Mapping[str, str],
         *,
-        repeated: frozenset[str],
+        repeated: Mapping[str, Sequence[str]],
         keeps: bool,
         is_old: bool,
     ) -> None:
@@ -83,10 +98,11 @@ class Request:
         self.method = method
         self.path = _path(target)
         self.header = header  # by lower-case name; of several of one name the first
-        self.repeated = repeated  # lower-case names that came more than once
+        self.repeated = repeated  # by lower-case name: what came after the first
         self.is_whole = False  # whether all of the body is here
         self.has_begun = False  # whether anything of an answer has been sent
         self.keeps = keeps  # whether the connection outlives it
+        self.raw = b""  # as it came, where `recall.AtOnce` may know it again: alone, in one piece, without a body
         self._line = line
         self._is_old = is_old
         self._body = Pieces()  # as far as it is here
@@ -101,7 +117,7 @@ class Request:
     @classmethod
     def refuse(cls, line: Line, reply: Reply) -> None:
         """The answer to what was no request. Raises CallerLeft."""
-        cls(line, "", "", {}, repeated=frozenset(), keeps=False, is_old=False).send(reply)
+        cls(line, "", "", {}, repeated={}, keeps=False, is_old=False).send(reply)
 
     @property
     def peer(self) -> str:
@@ -112,6 +128,11 @@ class Request:
     def local(self) -> str:
         """The address that the caller spoke to."""
         return self._line.local
+
+    def all(self, name: str) -> list[str]:
+        """Every value of a field of the header, by its lower-case name."""
+        first = self.header.get(name)
+        return [] if first is None else [first, *self.repeated.get(name, ())]
 
     @property
     def content_length(self) -> int | None:
@@ -186,12 +207,9 @@ class Request:
     def _header(self, status: int, header: Mapping[str, str], framing: str) -> bytes:
         # A caller who never got leave to send its body may leave it out: its next bytes could be anything.
         self.keeps = self.keeps and self._line.stays and not (self._waits and not self.is_whole)
-        fields = "".join([f"{name}: {value}\r\n" for name, value in header.items()])
-        if "\r" in fields.replace("\r\n", "") or fields.count("\n") != len(header):
-            raise ValueError("a field of the header holds a line break")
         end = "\r\n" if self.keeps else "Connection: close\r\n\r\n"
-        text = f"{_status_line(status)}Date: {_date(int(time.time()))}\r\n{fields}{framing}{end}"
-        return text.encode("utf-8", "surrogateescape")
+        rest = f"{_fields(header)}{framing}{end}"
+        return _opening(status, int(time.time())) + rest.encode("utf-8", "surrogateescape")
 
     # --- told by the connection
 
@@ -231,15 +249,18 @@ def _path(target: str) -> str:
     return target.partition("?")[0]
 
 
-@lru_cache(maxsize=64)
-def _status_line(status: int) -> str:
+def _fields(header: Mapping[str, str]) -> str:
+    """Raises ValueError for a field that is none."""
+    fields = "".join([f"{name}: {value}\r\n" for name, value in header.items()])
+    if "\r" in fields.replace("\r\n", "") or fields.count("\n") != len(header):
+        raise ValueError("a field of the header holds a line break")
+    return fields
+
+
+@lru_cache(maxsize=16)
+def _opening(status: int, second: int) -> bytes:
     try:
         phrase = HTTPStatus(status).phrase
     except ValueError:
         phrase = "Unknown"
-    return f"HTTP/1.1 {status} {phrase}\r\n"
-
-
-@lru_cache(maxsize=1)
-def _date(second: int) -> str:
-    return formatdate(second, usegmt=True)
+    return f"HTTP/1.1 {status} {phrase}\r\nDate: {formatdate(second, usegmt=True)}\r\n".encode()

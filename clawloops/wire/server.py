@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 
 from clawloops.wire.connection import Connection
+from clawloops.wire.recall import AtOnce, RecallingConnection
 from clawloops.wire.request import Reply, Request
 
 Handler = Callable[[Request], Awaitable[Reply | None]]
@@ -24,11 +25,13 @@ class Server:
         handler: Handler,
         refused: Callable[[int], Reply],
         *,
+        at_once: AtOnce | None = None,
         idle_s: float = 75.0,
         takes_s: float = 30.0,
         most_per_peer: int = 0,
     ) -> None:
         """`refused(status)`: the answer to what is no request at all (400, 429, 431), and to one that broke us (500).
+        `at_once`: the short way to an answer, where the handler has one.
 
         A connection is closed after `idle_s` without a whole header, at its start and between two requests, and after
         `takes_s` in which the caller takes nothing of an answer. A peer that keeps `most_per_peer` of them open gets no
@@ -39,6 +42,7 @@ class Server:
         self.idle_s = idle_s
         self.takes_s = takes_s
         self.is_closing = False
+        self._at_once = at_once
         self._most_per_peer = most_per_peer
         self._peers: dict[str, int] = {}
         self._connections: set[Connection] = set()
@@ -48,7 +52,7 @@ class Server:
     async def listen(self, host: str, port: int) -> int:
         """Returns the port, for a `port` of 0 the one that was free. Raises OSError."""
         loop = asyncio.get_running_loop()
-        self._listening = await loop.create_server(lambda: Connection(self), host, port, backlog=1024)
+        self._listening = await loop.create_server(self._connection, host, port, backlog=1024)
         self._look()
         found: int = self._listening.sockets[0].getsockname()[1]
         return found
@@ -70,6 +74,9 @@ class Server:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _connection(self) -> Connection:
+        return Connection(self) if self._at_once is None else RecallingConnection(self, self._at_once)
 
     def _look(self) -> None:
         """One timer for all connections."""

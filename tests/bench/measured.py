@@ -26,6 +26,6 @@ def measured(name: str) -> Figures:
     return {each["name"]: each for each in json.loads(done.stdout)}
 
 
-def promised(figures: Figures) -> dict[str, tuple[float, float]]:
-    """The gate and the moonshot of each that has one."""
+def promised(figures: Figures) -> dict[str, tuple[float, float | None]]:
+    """The gate of each that has one, and its moonshot."""
     return {name: (each["gate"], each["moonshot"]) for name, each in figures.items() if each["gate"] is not None}

@@ -12,7 +12,9 @@ from clawloops.control.accounts import Accounts
 from clawloops.control.sessions import Sessions
 from clawloops.control.throttle import PER_ACCOUNT
 from clawloops.errors import BadInput, Forbidden, Gone, NotSignedIn, TooManyAttempts
-from clawloops.model.account import Role, SessionKind
+from clawloops.model.account import Role, SessionKind, User
+from clawloops.store import users
+from clawloops.store.db import Database
 from tests.control.conftest import PASSWORD, House
 
 
@@ -88,29 +90,27 @@ async def test_a_member_cannot_invite(house: House) -> None:
 async def test_sign_in_tells_nothing_about_which_part_was_wrong(house: House) -> None:
     await house.join("ada")
     with pytest.raises(NotSignedIn) as wrong_password:
-        await house.accounts.sign_in("ada", "something else", "192.0.2.1")
+        await house.accounts.check_password("ada", "something else", "192.0.2.1")
     with pytest.raises(NotSignedIn) as wrong_login:
-        await house.accounts.sign_in("eve", PASSWORD, "192.0.2.1")
+        await house.accounts.check_password("eve", PASSWORD, "192.0.2.1")
     assert str(wrong_password.value) == str(wrong_login.value)
-    user, cookie = await house.accounts.sign_in("ADA", PASSWORD, "192.0.2.1")
-    assert user.login == "ada"
-    assert house.accounts.user_of(cookie) is not None
+    assert (await house.accounts.check_password("ADA", PASSWORD, "192.0.2.1")).login == "ada"
 
 
 async def test_guessing_is_throttled_per_account_and_the_right_password_waits_too(house: House) -> None:
     await house.join("ada")
     for _ in range(PER_ACCOUNT):
         with pytest.raises(NotSignedIn):
-            await house.accounts.sign_in("ada", "guess", "192.0.2.1")
+            await house.accounts.check_password("ada", "guess", "192.0.2.1")
     with pytest.raises(TooManyAttempts) as refused:
-        await house.accounts.sign_in("ada", PASSWORD, "192.0.2.2")
+        await house.accounts.check_password("ada", PASSWORD, "192.0.2.2")
     assert refused.value.retry_after_s > 0
 
 
 @pytest.mark.attacks(20)
 async def test_of_many_guesses_at_once_no_more_are_looked_at(house: House) -> None:
     await house.join("ada")
-    tries = (house.accounts.sign_in("ada", "guess", f"192.0.2.{n}") for n in range(30))
+    tries = (house.accounts.check_password("ada", "guess", f"192.0.2.{n}") for n in range(30))
     came_of = await asyncio.gather(*tries, return_exceptions=True)
     assert sum(isinstance(each, NotSignedIn) for each in came_of) == PER_ACCOUNT
     assert sum(isinstance(each, TooManyAttempts) for each in came_of) == 30 - PER_ACCOUNT
@@ -119,7 +119,7 @@ async def test_of_many_guesses_at_once_no_more_are_looked_at(house: House) -> No
 async def test_who_signs_in_over_and_over_from_one_address_is_not_slowed_down(house: House) -> None:
     await house.join("ada")
     for _ in range(35):
-        await house.accounts.sign_in("ada", PASSWORD, "192.0.2.1")
+        await house.accounts.check_password("ada", PASSWORD, "192.0.2.1")
 
 
 async def test_disabling_a_member_ends_every_session_now_and_tells_the_relay(house: House) -> None:
@@ -139,9 +139,9 @@ async def test_disabling_a_member_ends_every_session_now_and_tells_the_relay(hou
     assert house.accounts.user_of(cookie) is None
     assert stopped == [ben.id]
     with pytest.raises(NotSignedIn):
-        await house.accounts.sign_in("ben", PASSWORD, "192.0.2.1")
+        await house.accounts.check_password("ben", PASSWORD, "192.0.2.1")
     await house.accounts.enable(ben.id, by=owner)
-    await house.accounts.sign_in("ben", PASSWORD, "192.0.2.1")
+    await house.accounts.check_password("ben", PASSWORD, "192.0.2.1")
 
 
 async def test_nobody_disables_the_owner_and_no_member_disables_anybody(house: House) -> None:
@@ -204,3 +204,57 @@ async def test_signing_out_ends_the_workspace_session_that_came_from_it(house: H
     restarted = Sessions(house.db)
     await restarted.load()
     assert restarted.find(token, SessionKind.WORKSPACE) is None
+
+
+async def test_who_signs_in_with_a_password_that_is_replaced_meanwhile_is_not_let_in(house: House) -> None:
+    ada, token = await house.join("ada")
+    found = house.accounts.user_of(token)
+    assert found is not None
+    stale = await house.accounts.check_password("ada", PASSWORD, "192.0.2.1")
+    await house.accounts.change_password(PASSWORD, "another long password", by=ada, keep=found[1], address="192.0.2.1")
+    with pytest.raises(NotSignedIn, match="changed just now"):
+        await house.accounts.begin_session(stale)
+    assert [each.hash for each in house.accounts.sessions_of(ada)] == [found[1].hash]
+    max_, _ = await house.join("max", by=ada)
+    await house.accounts.disable(max_.id, by=house.accounts.get(ada.id))
+    with pytest.raises(NotSignedIn):
+        await house.accounts.begin_session(max_)
+    await house.accounts.enable(max_.id, by=house.accounts.get(ada.id))
+    assert house.accounts.sessions_of(max_) == []
+
+
+async def test_guesses_from_outside_do_not_keep_a_signed_in_member_from_proving_themselves(house: House) -> None:
+    ada, _ = await house.join("ada")
+    for _ in range(PER_ACCOUNT):
+        with pytest.raises(NotSignedIn):
+            await house.accounts.check_password("ada", "a wrong password", "203.0.113.9")
+    with pytest.raises(TooManyAttempts):
+        await house.accounts.check_password("ada", PASSWORD, "203.0.113.9")
+    await house.accounts.check_own_password(PASSWORD, by=ada, address="192.0.2.1")
+    for _ in range(PER_ACCOUNT):
+        with pytest.raises(BadInput):
+            await house.accounts.check_own_password("a wrong password", by=ada, address="192.0.2.1")
+    with pytest.raises(TooManyAttempts):
+        await house.accounts.check_own_password(PASSWORD, by=ada, address="192.0.2.1")
+
+
+async def test_following_another_process_never_undoes_what_happens_meanwhile(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ada, _ = await house.join("ada")
+    max_, _ = await house.join("max", by=ada)
+    read, held, go = users.all, asyncio.Event(), asyncio.Event()
+
+    async def slowly(db: Database) -> list[User]:
+        found = await read(db)
+        held.set()
+        await go.wait()
+        return found
+
+    monkeypatch.setattr(users, "all", slowly)
+    reloading = asyncio.create_task(house.accounts.reload())
+    await held.wait()
+    await house.accounts.disable(max_.id, by=ada)
+    go.set()
+    await reloading
+    assert house.accounts.get(max_.id).disabled_at is not None

@@ -8,7 +8,7 @@ import pytest
 
 from clawloops.clock import now_ms
 from clawloops.control import keys as control
-from clawloops.control.keys import Keys
+from clawloops.control.keys import DAY_MS, Keys
 from clawloops.errors import BadInput, Forbidden, NotFound, NotSignedIn
 from clawloops.gateway.route import Directory
 from clawloops.model.account import User
@@ -28,7 +28,8 @@ class Ring:
     ben: User
 
     async def make(self, name: str = "laptop", *, models: tuple[str, ...] = (), days: int = 0) -> str:
-        return await self.keys.make(name=name, models=models, days=days, by=self.ada)
+        _, text = await self.keys.make(name=name, models=models, days=days, by=self.ada)
+        return text
 
 
 @pytest.fixture
@@ -69,7 +70,7 @@ async def test_it_opens_only_the_models_that_it_was_made_for(ring: Ring) -> None
 
 async def test_a_revoked_an_ended_and_an_unknown_key_open_nothing(ring: Ring, monkeypatch: pytest.MonkeyPatch) -> None:
     kept, ends = await ring.make(), await ring.make("for a month", days=30)
-    (mine,) = [use.key for use in await ring.keys.of(ring.ada, since=0) if use.key.name == "laptop"]
+    (mine,) = [use.key for use in await ring.keys.of(ring.ada) if use.key.name == "laptop"]
     with pytest.raises(NotFound):
         await ring.keys.revoke(mine.id, by=ring.ben)
     assert ring.directory.find_key(kept)
@@ -122,7 +123,7 @@ async def test_bad_input_is_named(ring: Ring, fields: dict[str, object], field: 
     with pytest.raises(BadInput) as refused:
         await ring.make(**{"name": "another", **fields})  # type: ignore[arg-type]  # whatever a form may send
     assert refused.value.field == field
-    assert len(await ring.keys.of(ring.ada, since=0)) == 1
+    assert len(await ring.keys.of(ring.ada)) == 1
 
 
 async def test_there_is_a_most(ring: Ring) -> None:
@@ -135,13 +136,14 @@ async def test_there_is_a_most(ring: Ring) -> None:
 async def test_each_key_is_counted_apart(ring: Ring) -> None:
     for name in ("busy", "idle"):
         await ring.make(name)
-    ids = {use.key.name: use.key.id for use in await ring.keys.of(ring.ada, since=0)}
+    ids = {use.key.name: use.key.id for use in await ring.keys.of(ring.ada)}
+    now, long_ago = now_ms(), now_ms() - 40 * DAY_MS
     calls = [
-        Call(f"{at:032}", at, ring.ada.id, "", "small", "b0", Tokens(10, at), 200, 1, 2, ids["busy"])
-        for at in (5, 20, 30)
+        Call(f"{number:032}", at, ring.ada.id, "", "small", "b0", Tokens(10, number), 200, 1, 2, ids["busy"])
+        for number, at in ((5, long_ago), (20, now - 1), (30, now))
     ]
-    calls.append(Call("f" * 32, 40, ring.ada.id, "r1", "small", "b0", Tokens(1, 1), 200, 1, 2))
+    calls.append(Call("f" * 32, now, ring.ada.id, "r1", "small", "b0", Tokens(1, 1), 200, 1, 2))
     await usage.settle(ring.house.db, calls, log="test", offset=1)
-    used = {use.key.name: use for use in await ring.keys.of(ring.ada, since=10)}
-    assert (used["busy"].total.calls, used["busy"].total.output, used["busy"].last_at) == (2, 50, 30)
+    used = {use.key.name: use for use in await ring.keys.of(ring.ada)}
+    assert (used["busy"].total.calls, used["busy"].total.output, used["busy"].last_at) == (2, 50, now)
     assert (used["idle"].total.calls, used["idle"].last_at) == (0, 0)

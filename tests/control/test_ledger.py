@@ -72,7 +72,7 @@ async def test_a_call_that_ended_with_its_process_is_charged_as_far_as_it_was_se
     assert await Ledger(house.db, journal).settle_lost() == 0
     total = await after.total_of(user.id)
     journal.close()
-    assert total == Total(3, 100 + 40 + 40, 7 + 9, 20, 3, cost=120 + 147, held_ms=1900, energy_mwh=158)
+    assert total == Total(3, 100 + 40 + 40, 7 + 9, 20, 3, cost=120 + 147, held_ms=1900, energy_mwh=158, failed=2)
 
 
 async def test_a_large_journal_begins_anew_with_the_calls_that_are_open(

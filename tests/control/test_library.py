@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 import pytest
-from aiohttp import web
 
 from clawloops.control.backends import Backends
 from clawloops.control.connecting import BundledParts
@@ -30,7 +27,7 @@ from clawloops.model.library import PullState
 from clawloops.model.provider import BackendKind
 from clawloops.store.seal import Sealer
 from tests.control.conftest import House
-from tests.ollama import docker_client, gguf, ollama
+from tests.ollama import Line, Shelf, docker_client, gguf, ollama, pieces
 from tests.registry import registry
 
 __all__ = ["docker_client", "gguf", "ollama", "registry"]
@@ -56,6 +53,10 @@ class Shop:
             house.db, session, self.backends, self.models, house.audit, bundled=bundled, data=data, keep=self.keep
         )
         self.id = ""
+
+    @property
+    def connected(self) -> Shelf:
+        return Shelf(self.library, self.session, self.url, self.id, self.owner)
 
     def keep(self, work: Coroutine[Any, Any, None]) -> None:
         self.kept.add(asyncio.create_task(work))
@@ -100,69 +101,6 @@ async def shop(house: House, ollama: str, tmp_path: Path) -> AsyncIterator[Shop]
         await made.end()
 
 
-async def _pieces(content: bytes, size: int = 100_000) -> AsyncIterator[bytes]:
-    for at in range(0, len(content), size):
-        yield content[at : at + size]
-
-
-class Line:
-    """A slow line to a registry: half a megabyte passes, and the rest waits for `open`.
-
-    Ollama wants a registry that sends it elsewhere for its layers, as those of Ollama and Hugging Face do.
-    """
-
-    def __init__(self, registry: str, session: aiohttp.ClientSession) -> None:
-        self.open = asyncio.Event()
-        self.passed = 0
-        self.address = ""
-        self._registry = registry
-        self._session = session
-
-    @asynccontextmanager
-    async def listening(self) -> AsyncIterator[Line]:
-        app = web.Application()
-        app.router.add_get("/{path:.*}", self._pass)
-        runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=0.1)
-        await runner.setup()
-        await web.TCPSite(runner, "127.0.0.1", 0).start()
-        self.address = f"localhost:{runner.addresses[0][1]}"
-        yield self
-        await runner.cleanup()
-
-    async def _pass(self, request: web.Request) -> web.StreamResponse:
-        if "/blobs/" in request.path and request.host == self.address:
-            raise web.HTTPTemporaryRedirect(f"http://{self.address.replace('localhost', '127.0.0.1')}{request.path}")
-        sent = {name: request.headers[name] for name in ("Accept", "Range") if name in request.headers}
-        async with self._session.get(f"http://{self._registry}{request.path}", headers=sent) as found:
-            told = ("Content-Type", "Content-Length", "Content-Range")
-            kept = {name: found.headers[name] for name in told if name in found.headers}
-            reply = web.StreamResponse(status=found.status, headers=kept)
-            await reply.prepare(request)
-            async for data in found.content.iter_chunked(65536):
-                if self.passed > 500_000:
-                    await self.open.wait()
-                self.passed += len(data)
-                await reply.write(data)
-            return reply
-
-
-async def _publish(shop: Shop, registry: str, gguf: Path, name: str) -> None:
-    """Put the tiny model into the registry as others are there, without a context of its own, and forget it here."""
-    await shop.library.import_file(shop.id, "tiny", _pieces(gguf.read_bytes()), by=shop.owner)
-    digest = hashlib.sha256(gguf.read_bytes()).hexdigest()
-    bare = {"model": "tiny", "files": {"model.gguf": f"sha256:{digest}"}, "stream": False}
-    async with shop.session.post(f"{shop.url}/api/create", json=bare) as answer:
-        assert answer.status == 200, await answer.text()
-    full = f"{registry}/{name}"
-    for path, body in (("copy", {"source": "tiny", "destination": full}),
-                       ("push", {"model": full, "insecure": True, "stream": False})):  # fmt: skip
-        async with shop.session.post(f"{shop.url}/api/{path}", json=body) as answer:
-            assert answer.status == 200, await answer.text()
-            assert b'"error"' not in await answer.read()
-    for each in ("tiny", full):
-        await Ollama(shop.session, shop.url).remove(each)
-
-
 async def _until(true: Callable[[], bool]) -> None:
     async with asyncio.timeout(30):
         while not true():
@@ -172,7 +110,7 @@ async def _until(true: Callable[[], bool]) -> None:
 @pytest.mark.docker
 async def test_an_empty_ollama_is_connected_and_filled_by_an_import(shop: Shop, gguf: Path) -> None:
     assert shop.models.names() == []
-    await shop.library.import_file(shop.id, "tiny", _pieces(gguf.read_bytes()), by=shop.owner)
+    await shop.library.import_file(shop.id, "tiny", pieces(gguf.read_bytes()), by=shop.owner)
     entry = await shop.entry("tiny:latest")
     assert entry is not None
     assert entry.pulled.bytes > 3 * MIB
@@ -190,7 +128,7 @@ async def test_an_empty_ollama_is_connected_and_filled_by_an_import(shop: Shop, 
 
 @pytest.mark.docker
 async def test_a_model_is_loaded_unloaded_and_its_context_changed(shop: Shop, gguf: Path) -> None:
-    await shop.library.import_file(shop.id, "tiny", _pieces(gguf.read_bytes()), by=shop.owner)
+    await shop.library.import_file(shop.id, "tiny", pieces(gguf.read_bytes()), by=shop.owner)
     await shop.library.offer(shop.id, "tiny:latest", by=shop.owner)
     await shop.library.set_context(shop.id, "tiny:latest", 4096, by=shop.owner)
     assert (shop.models.names()[0].context_window, shop.models.names()[0].max_tokens) == (4096, 2048)
@@ -215,11 +153,11 @@ async def test_a_model_is_loaded_unloaded_and_its_context_changed(shop: Shop, gg
 
 @pytest.mark.docker
 async def test_a_pull_tells_how_far_it_is_and_goes_on_over_a_restart(shop: Shop, registry: str, gguf: Path) -> None:
-    await _publish(shop, registry, gguf, "team/tiny")
+    await shop.connected.publish(registry, gguf, "team/tiny")
     async with Line(registry, shop.session).listening() as line:
         name = f"http://{line.address}/team/tiny"
-        said = await shop.library.would_fit(shop.id, name, by=shop.owner)
-        assert "0.0 GiB to pull. It fits" in said
+        found = await shop.library.would_fit(shop.id, name, by=shop.owner)
+        assert "0.0 GiB to pull. It fits" in found.text and found.fits and 3 * MIB < found.bytes < 4 * MIB
         line.passed = 0
         await shop.library.pull(shop.id, name, is_offered=True, by=shop.owner)
         with pytest.raises(Conflict, match="being pulled already"):
@@ -251,7 +189,7 @@ async def test_a_pull_tells_how_far_it_is_and_goes_on_over_a_restart(shop: Shop,
 
 @pytest.mark.docker
 async def test_a_pull_is_cancelled_and_one_that_cannot_be_says_why(shop: Shop, registry: str, gguf: Path) -> None:
-    await _publish(shop, registry, gguf, "team/tiny")
+    await shop.connected.publish(registry, gguf, "team/tiny")
     async with Line(registry, shop.session).listening() as line:
         pull = await shop.library.pull(shop.id, f"http://{line.address}/team/tiny", is_offered=False, by=shop.owner)
         await _until(lambda: line.passed > 500_000)
@@ -274,7 +212,7 @@ async def test_a_pull_is_cancelled_and_one_that_cannot_be_says_why(shop: Shop, r
 async def test_files_that_are_none_are_refused_and_leave_nothing(shop: Shop) -> None:
     for content in (b"MZ" + bytes(1000), b"GGUF", b"GGUF" + bytes(1000)):
         with pytest.raises(BadInput, match="no GGUF"):
-            await shop.library.import_file(shop.id, "odd", _pieces(content), by=shop.owner)
+            await shop.library.import_file(shop.id, "odd", pieces(content), by=shop.owner)
     assert list(shop.data.glob("*")) == []
     assert await shop.entry("odd:latest") is None
 

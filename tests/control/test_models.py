@@ -138,6 +138,7 @@ async def test_without_names_everything_that_is_listed_is_taken(shelf: Shelf) ->
         ({"url": "http://nobody.test:9/v1"}, ("tiny",), "url", "Check the address"),
         ({"url": "http://127.0.0.1:11434/v1"}, ("tiny",), "url", "host.docker.internal"),
         ({"url": "http://localhost:1234"}, ("tiny",), "url", "host.docker.internal"),
+        ({"url": "http://:a-password@lab.test"}, ("tiny",), "url", "http or https"),
         ({"url": "ftp://lab.test"}, ("tiny",), "url", "http or https"),
         ({"url": "http://[broken"}, ("tiny",), "url", "address"),
         ({}, ("error-401",), "key", "key"),

@@ -5,24 +5,33 @@ from __future__ import annotations
 import os
 import secrets
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from clawloops.control import rotation
 from clawloops.control.audit import Audit
+from clawloops.control.factors import place_of
+from clawloops.control.issuer import place_of as place_of_issuer
 from clawloops.control.models import sealed_for
 from clawloops.control.rotation import MASTER, NEXT, refuse_half_rotated, rotate
 from clawloops.errors import SealBroken, SetupError
+from clawloops.model.connection import Connection, Kind
 from clawloops.model.provider import Backend, BackendKind
-from clawloops.store import backends, chain, credentials
-from clawloops.store.chain import audit_key
+from clawloops.store import authenticators, backends, connections, credentials, issuers, own_keys, users
+from clawloops.store.authenticators import Authenticator
 from clawloops.store.credentials import Kept
 from clawloops.store.db import Database
+from clawloops.store.own_keys import audit_key, decoy_key
 from clawloops.store.seal import Sealer, check_sentinel, load_master
+from tests.store import rows
 from tests.store.test_seal import write_key
+from tests.web.sign_on import SETTINGS
 
 INSTALL = "0a1b2c3d"
+APP = "GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ"
+CONNECTION = Connection("x1", "u-ada", Kind.COMMAND, "near", "env", True, 1, 4, {"KEY": "canary"})
 SECRETS = {f"c{number}": f"sk-{secrets.token_hex(8)}" for number in range(3)}
 
 
@@ -48,7 +57,15 @@ async def keys(db: Database, tmp_path: Path) -> Path:
             version=3,
         )
         await credentials.add(db, Kept(sealed, backend.id, "", secret[-4:], None, 1))
+    await users.add(db, rows.user())
+    app = sealer.seal(APP, credential_id="u-ada", version=2, **place_of("u-ada"))
+    await authenticators.put(db, Authenticator(app, 1), used_step=7)
+    issuer = replace(SETTINGS, url="https://auth.example")
+    of_issuer = sealer.seal(APP, credential_id=issuers.ID, version=4, **place_of_issuer(issuer))
+    await issuers.put(db, issuer, of_issuer, 1)
+    await connections.add(db, sealer, CONNECTION)
     await Audit(db, await audit_key(db, sealer)).record(None, "signed in", "u")
+    await decoy_key(db, sealer)
     return folder
 
 
@@ -71,15 +88,23 @@ async def _is_right(db: Database, folder: Path) -> None:
     await check_sentinel(db, sealer)
     refuse_half_rotated(folder)
     assert await _opened(db, sealer) == SECRETS
+    app = await authenticators.get(db, "u-ada")
+    assert app is not None and sealer.open(app.sealed, **place_of("u-ada")) == APP
+    kept = await issuers.get(db)
+    assert kept is not None and sealer.open(kept.sealed, **place_of_issuer(kept.issuer)) == APP
+    assert await connections.of(db, sealer, "u-ada") == [CONNECTION]
     audit = Audit(db, await audit_key(db, sealer))
+    await decoy_key(db, sealer)
     await audit.record(None, "signed in", "u")
     assert (await audit.verify()).why == ""
 
 
 async def test_everything_opens_with_the_new_key_and_nothing_with_the_old_one(db: Database, keys: Path) -> None:
     old = _sealer(keys)
+    decoys = await decoy_key(db, old)
     done = await rotate(db, keys, install_id=INSTALL)
     await _is_right(db, keys)
+    assert await decoy_key(db, _sealer(keys)) == decoys, "those that lie in workspaces are known as before"
     assert (done.sealed, done.key_id) == (3, _sealer(keys).key_id)
     assert done.kept == keys / f"master.{old.key_id}.old" and _sealer(keys, done.kept.name).key_id == old.key_id
     with pytest.raises(SealBroken):
@@ -127,7 +152,7 @@ def _cut(place: object, name: str, *, after: int = 0) -> Cut:
         _cut(os, "fsync"),  # of the new key's file
         _cut(rotation, "is_own"),  # the file is there, and nothing of it in the store
         _cut(credentials, "reseal", after=1),
-        _cut(chain, "reseal"),
+        _cut(own_keys, "reseal"),
         _cut(rotation, "set_sentinel"),
         _cut(Path, "unlink", after=1),  # the store is done
         _cut(Path, "hardlink_to"),
@@ -163,6 +188,13 @@ async def test_a_key_that_does_not_open_stops_it_and_nothing_has_changed(db: Dat
     await db.execute("UPDATE credentials SET version = 3 WHERE id = 'c1'")
     await rotate(db, keys, install_id=INSTALL)
     await _is_right(db, keys)
+
+
+async def test_an_authenticator_app_that_does_not_open_stops_it_with_the_way_out(db: Database, keys: Path) -> None:
+    await db.execute("UPDATE authenticators SET version = 9")
+    with pytest.raises(SealBroken, match=r"of 'ada' does not open.*member reset ada --without-second-factor"):
+        await rotate(db, keys, install_id=INSTALL)
+    await check_sentinel(db, _sealer(keys))
 
 
 async def test_a_master_key_of_another_store_is_refused(db: Database, keys: Path) -> None:

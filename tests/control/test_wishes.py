@@ -31,8 +31,10 @@ async def test_every_member_gets_a_network_of_their_own_until_the_pool_is_used_u
     first, second = await house.runtimes.open(owner), await house.runtimes.open(ben)
     assert {first.subnet, second.subnet} == {"10.213.0.0/29", "10.213.0.8/29"}
     eve, _ = await house.join("eve", by=owner)
+    await house.runtimes.open(eve)
+    last, _ = await house.join("max", by=owner)
     with pytest.raises(Unavailable, match="CLAWLOOPS_RUNTIME_POOL"):
-        await house.runtimes.open(eve)
+        await house.runtimes.open(last)  # the fourth and last network is the canary's
 
 
 async def test_an_admin_starts_and_stops_a_workspace_and_cannot_give_it_up_and_others_do_not_see_it(
@@ -121,6 +123,6 @@ async def test_disabling_a_member_stops_the_runtime(house: House) -> None:
     await house.accounts.disable(ben.id, by=owner)
     kept = await rows.get(house.db, runtime.id)
     assert kept is not None
-    assert (kept.want, kept.sleep_why) == (Want.STOPPED, "Its member was disabled")
+    assert (kept.want, kept.sleep_why) == (Want.STOPPED, "Its member was shut out")
     with pytest.raises(Conflict, match="Enable them first"):
         await house.runtimes.wish(runtime.id, Want.RUNNING, by=owner)

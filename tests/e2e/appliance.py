@@ -7,7 +7,6 @@ import io
 import json
 import re
 import shutil
-import socket
 import sqlite3
 import subprocess
 import time
@@ -16,6 +15,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
+
+from clawloops.bench.peers import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
 INSTALL_LIMIT_S = 900.0
@@ -60,13 +61,6 @@ def run(*command: str, limit_s: float = 60.0, check: bool = True, stdin: bytes |
 
 def docker(*command: str, limit_s: float = 60.0, check: bool = True, stdin: bytes | None = None) -> str:
     return run("docker", *command, limit_s=limit_s, check=check, stdin=stdin)
-
-
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port: int = listener.getsockname()[1]
-        return port
 
 
 class Appliance:
@@ -156,8 +150,8 @@ class Appliance:
     @property
     def secret_files(self) -> list[Path]:
         """Every file that only root and its one user may read: the master key, internal keys, private keys."""
-        found = [each for part in ("secrets", "keys") for each in sorted((self.data / part).iterdir())]
-        return found + sorted((self.data / "tls").glob("*.key"))
+        found = [each for part in ("secrets", "keys", "authority") for each in sorted((self.data / part).iterdir())]
+        return found + sorted((self.data / "traefik" / "dynamic").glob("certificate.yml"))
 
     @property
     def base(self) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from dataclasses import dataclass
 
@@ -9,19 +10,30 @@ from playwright.sync_api import Page, expect
 
 ANSWERS = ".chat-group.assistant .chat-bubble .chat-text"
 
-# Notes each growth of the newest answer with the time since the message was sent.
-_WATCH = """([before, answers]) => {
+# Notes each growth of what this finds, an answer, with the time since the message was sent.
+_WATCH = """(answer) => {
   const started = performance.now();
   window.__clawloopsGrowth = [];
   let last = 0;
   const look = () => {
-    const shown = document.querySelectorAll(answers);
-    if (shown.length <= before) return;
-    const length = shown[shown.length - 1].innerText.trim().length;
+    const shown = document.evaluate(`(${answer})[last()]`, document, null, XPathResult.FIRST_ORDERED_NODE_TYPE);
+    if (shown.singleNodeValue === null) return;
+    const length = shown.singleNodeValue.innerText.trim().length;
     if (length > last) { last = length; window.__clawloopsGrowth.push([performance.now() - started, length]); }
   };
   new MutationObserver(look).observe(document.body, { childList: true, subtree: true, characterData: true });
 }"""
+
+
+def _is(name: str) -> str:
+    return f"contains(concat(' ', @class, ' '), ' {name} ')"
+
+
+def _answer_to(text: str) -> str:
+    """The XPath of what follows this message. A page that reads a conversation anew shows fewer or more bubbles of
+    the same answers for a moment, so that their number says nothing."""
+    asked = f"//*[{_is('chat-group')}][{_is('user')}][contains(., '{text}')]"
+    return f"{asked}/following::*[{_is('chat-text')}][ancestor::*[{_is('assistant')}]]"
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +48,7 @@ class Chat:
         self.page = page
         self.composer = page.get_by_role("textbox", name="Chat composer")
         self.log = page.get_by_role("log").first
+        self._asked = itertools.count(1)
 
     def wait_until_usable(self, limit_s: float) -> None:
         """Until a message can be typed and sent. No token and no pairing may be asked for on the way."""
@@ -50,21 +63,19 @@ class Chat:
         expect(self.page.locator(ANSWERS).nth(1)).to_be_visible(timeout=limit_s * 1000)
         expect(self.page.get_by_label("Loading chat")).to_have_count(0)
 
-    def send(self, text: str) -> int:
-        """Sends a message, and returns how many answers stood there before."""
-        before = self.page.locator(ANSWERS).count()
+    def send(self, text: str) -> None:
         self.composer.fill(text)
         button = self.page.get_by_role("button", name="Send message")
         expect(button).to_be_enabled(timeout=10_000)
-        self.page.evaluate(_WATCH, [before, ANSWERS])
+        self.page.evaluate(_WATCH, _answer_to(text))
         button.click()
-        return before
 
     def ask(self, text: str, limit_s: float) -> Answer:
         """Sends a message and waits for the whole answer."""
-        before = self.send(text)
-        expect(self.page.locator(ANSWERS)).to_have_count(before + 1, timeout=limit_s * 1000)
-        answer = self.page.locator(ANSWERS).last
+        text = f"{text} (Question {next(self._asked)}.)"
+        self.send(text)
+        answer = self.page.locator(f"xpath={_answer_to(text)}").last
+        expect(answer).to_be_visible(timeout=limit_s * 1000)
         expect(self.log).to_contain_text("output tokens", timeout=limit_s * 1000)
         self._until_still(answer.inner_text, limit_s)
         growth: list[list[float]] = self.page.evaluate("window.__clawloopsGrowth")

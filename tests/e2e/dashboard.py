@@ -25,6 +25,10 @@ class Dashboard:
     def __init__(self, page: Page, origin: str) -> None:
         self.page = page
         self.origin = origin
+        self._password = ""
+        # Whatever is dangerous asks for the password once more, ten minutes after the last time. When that falls due
+        # depends on how long the tests before took, so it is answered wherever it comes up, as a person would.
+        page.add_locator_handler(page.get_by_role("heading", name="Is it you?"), self._prove)
 
     def visit(self, path: str) -> int:
         """Opens a page and returns its HTTP status."""
@@ -51,7 +55,7 @@ class Dashboard:
         self.page.get_by_label("Login").fill(account.login)
         self.page.get_by_label("Password").fill(account.password)
         self.page.get_by_role("button", name=re.compile("Become the owner|Join")).click()
-        expect(self.page.get_by_role("heading", name=f"Hello, {account.name}")).to_be_visible()
+        self._greeted(account)
 
     def sign_out(self) -> None:
         self.page.get_by_role("button", name="Sign out").click()
@@ -61,13 +65,28 @@ class Dashboard:
         self.visit("/sign-in")
         self.page.get_by_label("Login").fill(account.login)
         self.page.get_by_label("Password").fill(account.password)
-        self.page.get_by_role("button", name="Sign in").click()
+        self.page.get_by_role("button", name="Sign in", exact=True).click()
+        self._greeted(account)
+
+    def _greeted(self, account: Account) -> None:
         expect(self.page.get_by_role("heading", name=f"Hello, {account.name}")).to_be_visible()
+        self._password = account.password
+
+    def _prove(self) -> None:
+        self.page.get_by_label("Your password").fill(self._password)
+        self.page.get_by_role("button", name="Go on", exact=True).click()
+
+    def prove(self) -> None:
+        """Before a form with a secret, which has to be typed again when somebody is asked in between who they are."""
+        self.visit("/account")
+        self.page.get_by_role("button", name="Add a passkey").click()
+        expect(self.page.get_by_role("heading", name="Add a passkey")).to_be_visible()
 
     # --- models
 
     def connect(self, kind: str, **values: str) -> None:
         """Fills one of the forms of the models page and sends it. `values` by the names of the fields."""
+        self.prove()
         self.visit("/models")
         form = self.kind(kind)
         if form.get_attribute("open") is None:
@@ -95,7 +114,7 @@ class Dashboard:
         self.visit("/keys")
         self.page.get_by_label("What for").fill(name)
         self.page.get_by_role("button", name="Make a key").click()
-        return self.page.get_by_role("textbox", name="Your new key").input_value()
+        return self.shown_once("Your new key")
 
     def recipe(self, tool: str) -> str:
         """What the page says to write for a tool."""
@@ -111,7 +130,13 @@ class Dashboard:
         self.visit("/members")
         self.page.get_by_label("For whom").fill(note)
         self.page.get_by_role("button", name="Make an invitation link").click()
-        return self.page.get_by_role("textbox", name="Invitation link").input_value()
+        return self.shown_once("Invitation link")
+
+    def shown_once(self, label: str) -> str:
+        """What a page shows this one time, in a field to copy it from."""
+        shown = self.page.get_by_role("textbox", name=label)
+        expect(shown).to_be_visible()
+        return shown.input_value()
 
     def tokens_of(self, account: Account) -> int:
         self.visit("/members")

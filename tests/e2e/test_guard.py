@@ -46,7 +46,7 @@ for each in pathlib.Path("/proc").glob("[0-9]*"):
 """Run in the guard's container: kills its process, or prints a line of its status."""
 
 
-def _ask(container: str, socket: str, method: str, path: str, body: object = None) -> tuple[int, str]:
+def ask(container: str, socket: str, method: str, path: str, body: object = None) -> tuple[int, str]:
     """One request from inside a container of the appliance that has Python."""
     text = "" if body is None else json.dumps(body)
     status, told = json.loads(docker("exec", container, "python3", "-c", ASK, socket, method, path, text))
@@ -78,7 +78,7 @@ def test_a_control_plane_that_was_taken_over_gets_no_other_container_and_reads_n
     story.reach("chatted through LiteLLM")
     control, socket = story.appliance.service("clawloops"), "/run/guard/engine/docker.sock"
     evil = {"Image": story.appliance.settings["CLAWLOOPS_IMAGE_CLAWLOOPS"], "HostConfig": {"Binds": ["/:/host"]}}
-    status, told = _ask(control, socket, "POST", "/v1.41/containers/create?name=evil", evil)
+    status, told = ask(control, socket, "POST", "/v1.41/containers/create?name=evil", evil)
     assert (status, "the guard refuses this" in told) == (403, True)
     litellm = story.appliance.service("litellm")
     for method, path in (
@@ -87,8 +87,8 @@ def test_a_control_plane_that_was_taken_over_gets_no_other_container_and_reads_n
         ("POST", f"/v1.41/containers/{litellm}/exec"),
         ("DELETE", f"/v1.41/containers/{story.appliance.service('guard')}?force=1"),
     ):
-        assert _ask(control, socket, method, path)[0] == 403, path
-    status, told = _ask(control, socket, "GET", f"/v1.41/containers/{story.runtime}/json")
+        assert ask(control, socket, method, path)[0] == 403, path
+    status, told = ask(control, socket, "GET", f"/v1.41/containers/{story.runtime}/json")
     assert (status, json.loads(told)["State"]["Status"]) == (200, "running")
     assert "evil" not in docker("ps", "-a", "--format", "{{.Names}}").split()
 
@@ -99,7 +99,9 @@ def test_a_control_plane_that_was_taken_over_puts_nothing_where_others_look(stor
     story.reach("chatted through LiteLLM")
     control, data = story.appliance.service("clawloops"), str(story.appliance.data)
     held = set(docker("exec", control, "ls", "-A", data).split())
-    assert held >= {"keys", "runtimes", "secrets", "tls"} and not held & {".env", "traefik", "ollama", "postgres"}
+    assert held >= {"keys", "runtimes", "secrets", "tls"}
+    assert not held & {".env", "traefik", "authority", "acme", "ollama", "postgres"}
+    assert docker("exec", control, "ls", "-A", f"{data}/keys").split() == ["master.key"]
     for name in ("tls", "secrets", "runtimes", "keys"):
         told = docker(
             "exec", control, "sh", "-c", f"mv {data}/{name} {data}/aside 2>&1; ls -d {data}/{name}", check=False

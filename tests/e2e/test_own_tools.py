@@ -13,7 +13,7 @@ from playwright.sync_api import expect
 
 from tests.e2e.appliance import docker
 from tests.e2e.browser import CHROMIUM
-from tests.e2e.story import CLOUD_MODEL, Story
+from tests.e2e.story import CLOUD_MODEL, MEMBER, Story
 
 pytestmark = [
     pytest.mark.e2e,
@@ -48,7 +48,7 @@ def _tool(story: Story, command: str) -> str:
     return done.stdout
 
 
-def _call(story: Story, path: str, token: str, model: str) -> tuple[int, Any]:
+def call(story: Story, path: str, token: str, model: str) -> tuple[int, Any]:
     body = json.dumps({"model": model, **CALLS[path]})
     answer = _tool(
         story,
@@ -79,7 +79,7 @@ def test_what_the_page_says_of_curl_works_as_it_stands_there(story: Story) -> No
 @pytest.mark.parametrize("path", CALLS)
 def test_every_dialect_is_answered_to_a_key(story: Story, path: str) -> None:
     for model in _models(story):
-        status, answer = _call(story, path, _key(story), model)
+        status, answer = call(story, path, _key(story), model)
         if model == CLOUD_MODEL and path.startswith("/api/"):
             assert (status, "is no Ollama" in answer["error"]) == (400, True)
         else:
@@ -109,7 +109,7 @@ def test_a_runtime_is_answered_in_every_dialect_on_its_own_network(story: Story)
 def test_a_runtimes_token_is_worth_nothing_on_the_dashboards_host(story: Story) -> None:
     story.reach("chatted through LiteLLM")
     token = (story.appliance.data / "runtimes" / story.runtime_id / "secret" / "model-token").read_text().strip()
-    status, answer = _call(story, "/v1/chat/completions", token, CLOUD_MODEL)
+    status, answer = call(story, "/v1/chat/completions", token, CLOUD_MODEL)
     assert (status, "under Keys" in answer["error"]["message"]) == (401, True)
     assert token not in json.dumps(answer)
 
@@ -117,7 +117,7 @@ def test_a_runtimes_token_is_worth_nothing_on_the_dashboards_host(story: Story) 
 @pytest.mark.limit(200)
 def test_a_key_shows_what_it_used_and_is_worth_nothing_once_revoked(story: Story) -> None:
     key, page = _key(story), story.second.page
-    assert _call(story, "/v1/chat/completions", key, CLOUD_MODEL)[0] == 200
+    assert call(story, "/v1/chat/completions", key, CLOUD_MODEL)[0] == 200
     story.second.visit("/keys")
     card = page.get_by_role("listitem").filter(has_text="laptop")
     expect(card).to_contain_text("last used")
@@ -126,4 +126,33 @@ def test_a_key_shows_what_it_used_and_is_worth_nothing_once_revoked(story: Story
     card.locator("summary").click()
     card.get_by_role("button", name="Revoke laptop").click()
     expect(page.get_by_role("heading", name="Your keys")).to_have_count(0)
-    assert _call(story, "/v1/chat/completions", key, CLOUD_MODEL)[0] == 401
+    assert call(story, "/v1/chat/completions", key, CLOUD_MODEL)[0] == 401
+
+
+def test_a_program_does_with_a_token_what_its_scopes_say(story: Story) -> None:
+    _key(story)  # with which the second browser is signed in
+    page = story.second.page
+    story.second.visit("/account/tokens")
+    page.get_by_label("What for").fill("a script")
+    page.locator("input[name=scopes][value='me:read']").check()
+    page.locator("input[name=scopes][value='workspace:read']").check()
+    page.get_by_role("button", name="Make a token").click()
+    token = story.second.shown_once("Your new token")
+    story.picture(page, "token-made")
+
+    def ask(path: str, *options: str, token: str = token) -> tuple[int, Any]:
+        header = f"-H 'Authorization: Bearer {token}'"
+        written = _tool(
+            story, f"curl -w '\\n%{{http_code}}' {header} {' '.join(options)} {story.appliance.origin}{path}"
+        )
+        text, _, status = written.rpartition("\n")
+        return int(status), json.loads(text)
+
+    assert ask("/api/v1/me")[1]["login"] == MEMBER.login
+    status, workspace = ask("/api/v1/workspace")
+    assert status == 200 and workspace["id"] == story.runtime_id
+    status, problem = ask("/api/v1/workspace/stop", "-X", "POST")
+    assert status == 403 and "workspace:write" in problem["detail"]
+    status, problem = ask("/api/v1/me", token="clt_" + "x" * 43)
+    assert status == 401 and problem["status"] == 401
+    assert ask("/api/v1/openapi.json")[1]["openapi"].startswith("3.1")

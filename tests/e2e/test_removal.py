@@ -25,6 +25,7 @@ def test_uninstall_keeps_the_files_and_purge_removes_all_of_ours_and_nothing_els
     story.appliance.keep_logs()
     workspaces = [each for each in story.appliance.leftovers("volume") if "-ws-" in each]
     assert workspaces
+    assert any(each.endswith("-u-canary") for each in story.appliance.leftovers("container"))
 
     story.appliance.uninstall()
     assert story.appliance.leftovers("container") == []

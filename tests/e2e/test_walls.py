@@ -97,10 +97,10 @@ def awake(story: Story) -> Story:
 
 
 @pytest.mark.attacks(3)
-def test_of_all_ports_on_the_edge_one_is_open(awake: Story) -> None:
+def test_of_all_ports_on_the_edge_two_are_open(awake: Story) -> None:
     story, pid = awake, _pid(awake.runtime)
     edge = _address(story.appliance.service("edge"), f"-u-{story.runtime_id}")
-    assert _open(pid, [(edge, port) for port in range(1, 65536)]) == {(edge, 4000)}
+    assert _open(pid, [(edge, port) for port in range(1, 65536)]) == {(edge, 4000), (edge, 3128)}
 
 
 @pytest.mark.attacks(1, 3)
@@ -110,7 +110,7 @@ def test_no_route_of_its_own_making_leads_a_runtime_out(awake: Story) -> None:
     edge = service("edge")
     own = f"-u-{story.runtime_id}"
     inspected = json.loads(docker("inspect", edge))[0]["NetworkSettings"]["Networks"]
-    bridges = {each["Gateway"] for name, each in inspected.items() if not name.endswith(own) and each["Gateway"]}
+    bridges = {each["Gateway"] for name, each in inspected.items() if "-u-" not in name and each["Gateway"]}
     with socket.create_server(("0.0.0.0", 0)) as host:
         port = host.getsockname()[1]
         there: list[Place] = [
@@ -123,7 +123,7 @@ def test_no_route_of_its_own_making_leads_a_runtime_out(awake: Story) -> None:
         closed: list[Place] = [
             *there,
             ("169.254.169.254", 80),
-            *((_address(edge, own), each) for each in (8080, 8081, 8082, 8083, 3128)),
+            *((_address(edge, own), each) for each in (8080, 8081, 8082, 8083)),
             *(("127.0.0.1", each) for each in (8081, 8082, 8083)),
         ]
         assert _open(pid, closed) == set()
@@ -144,3 +144,24 @@ def test_a_runtime_that_found_a_way_to_the_front_is_refused_there(awake: Story, 
             assert status == 403, name
     answered = json.loads(_in(_pid(edge), sys.executable, "-c", FETCH, stdin=[front, 8080, dashboard]))
     assert answered == 401, "the control: whoever is not of the pool is asked to sign in"
+
+
+@pytest.mark.attacks(1, 2)
+@pytest.mark.limit(600)
+def test_an_edge_that_begins_to_forward_stops_the_workspaces_until_it_ends(awake: Story) -> None:
+    story, member = awake, awake.member
+    service = story.appliance.service
+
+    def doctor() -> str:
+        return docker("exec", service("clawloops"), "clawloops", "doctor", check=False)
+
+    assert "ok    walls around workspaces" in doctor()
+    edge = _pid(service("edge"))
+    _in(edge, "sh", "-c", "echo 1 > /proc/sys/net/ipv4/ip_forward")
+    try:
+        assert "FAIL  walls around workspaces: open: the edge passes packets on" in doctor()
+        member.expect_state("Needs attention", limit_s=75)
+    finally:
+        _in(edge, "sh", "-c", "echo 0 > /proc/sys/net/ipv4/ip_forward")
+    member.expect_state("Ready", limit_s=60 + BOOT_LIMIT_S)
+    assert "ok    walls around workspaces" in doctor()

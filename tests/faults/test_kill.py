@@ -109,7 +109,7 @@ async def make_snapshots(rig: Rig, moment: Moment) -> None:
             assert hashlib.sha256((Path(copy.attrs["Mountpoint"]) / KEPT).read_bytes()).digest() == before
     await carriers.sweep(rig.place.engine, rig.place.install_id)  # as the purge does
     mine: dict[str, Any] = {"label": f"{names.INSTALL}={rig.place.install_id}"}
-    there = {each.name for each in rig.place.docker.containers.list(all=True, filters=mine)}
+    there = {each.name for each in rig.place.docker.containers.list(all=True, filters=mine, ignore_removed=True)}
     assert there == {rig.place.install.edge, rig.place.name(runtime)}
 
 

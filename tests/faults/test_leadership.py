@@ -16,9 +16,10 @@ from pathlib import Path
 
 import pytest
 
+from clawloops.bench.peers import free_port
+from clawloops.bench.postgresql import PASSWORD, Server
 from clawloops.store.leader import PROBE_EVERY_S, PROBE_S, SETTLE_S
 from tests.store.contender import Contender, led, overlaps
-from tests.store.server import PASSWORD, Server, free_port
 
 pytestmark = [pytest.mark.faults, pytest.mark.limit(180)]
 
@@ -235,11 +236,14 @@ class Program:
     def __init__(self, data: Path, url: str) -> None:
         self.port = free_port()
         self.log = data / f"{self.port}.log"
+        password = data / "postgres.password"
+        password.write_text(PASSWORD)
         self._environment = {
             **os.environ,
             "CLAWLOOPS_INSTALL_ID": data.name,
             "CLAWLOOPS_DATA": str(data),
-            "CLAWLOOPS_DATABASE_URL": url,
+            "CLAWLOOPS_DATABASE_URL": url.replace(f":{PASSWORD}@", "@"),
+            "CLAWLOOPS_DATABASE_PASSWORD_FILE": str(password),
             "CLAWLOOPS_LISTEN": f"127.0.0.1:{self.port}",
             "CLAWLOOPS_AUTH_LISTEN": f"127.0.0.1:{free_port()}",
             "CLAWLOOPS_MODELS_LISTEN": f"127.0.0.1:{free_port()}",

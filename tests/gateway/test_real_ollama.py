@@ -64,9 +64,13 @@ async def test_each_member_has_half_of_ollama_however_much_one_of_them_asks(
     answers = await asyncio.gather(*asking)
     order = [call.user_id for call in gateway.settled]
     assert order.count("u-ada") == 16
-    until = max(at for at, who in enumerate(order) if who == "u-bob") + 1
-    assert until <= 13, f"Bob's five were through only after {until}: {order}"
     held = [call.held_ms for call in gateway.settled]
+    before = gateway.settled[: max(at for at, who in enumerate(order) if who == "u-bob")]
+    ada, bob_ = (sum(call.held_ms for call in before if call.user_id == who) for who in ("u-ada", "u-bob"))
+    # It is time that is shared: a call that a busy machine draws out counts for as many.
+    assert ada <= bob_ + 3 * max(held), (
+        f"Bob's last call had to wait: {[(c.user_id, c.held_ms) for c in gateway.settled]}"
+    )
     spans = sorted((call.at + call.queue_ms, call.at + call.queue_ms + call.held_ms) for call in gateway.settled)
     overlaps = [begun - ended for (_, ended), (begun, _) in pairwise(spans)]
     assert min(overlaps) > -30, "two calls ran at once"

@@ -107,6 +107,7 @@ FOREIGN: dict[str, Callable[[Body], object]] = {
     "a second router": _label("traefik.http.routers.evil.rule", "PathPrefix(`/`)"),
     "a TCP router": _label("traefik.tcp.routers.evil.rule", "HostSNI(`*`)"),
     "a service elsewhere": _label("traefik.http.services.cl-r1.loadbalancer.server.url", "http://127.0.0.1:8081"),
+    "certificates of its own": _label(f"{ROUTER}.tls.certresolver", "acme"),
     "another install": _label(names.INSTALL, "ffffffff"),
     "another label": _label("com.docker.compose.service", "clawloops"),
     "a carrier that runs": _label(names.CARRIER, "true"),

@@ -104,7 +104,7 @@ async def test_containers_of_others_are_neither_seen_nor_touched(
     for who in (foreigner.id, foreigner.name, foreigner.short_id, place.install.edge):
         for method, what in (
             ("GET", "json"), ("POST", "start"), ("POST", "kill?signal=SIGKILL"), ("POST", "pause"),
-            ("GET", "archive?path=/"), ("PUT", "archive?path=/"),
+            ("GET", "archive?path=/"), ("PUT", "archive?path=/"), ("GET", "logs?stdout=1&follow=0&tail=10"),
         ):  # fmt: skip
             await _refused(guarded, method, f"/v1.41/containers/{who}/{what}")
         await _refused(guarded, "DELETE", f"/v1.41/containers/{who}?force=1")
@@ -229,7 +229,7 @@ async def test_traefik_is_shown_routes_and_nothing_else(
         ("GET", f"/v1.41/containers/{place.install.edge}/json"),
         ("GET", f"/v1.41/containers/{mine.id}/archive?path=/run/clawloops"),
         ("GET", f"/v1.41/containers/{mine.id}/export"),
-        ("GET", f"/v1.41/containers/{mine.id}/logs?stdout=1"),
+        ("GET", f"/v1.41/containers/{mine.id}/logs?stdout=1&follow=0&tail=10"),
         ("GET", f"/v1.41/containers/{mine.id}%2fjson"),
         ("POST", f"/v1.41/containers/{mine.id}/kill"),
         ("POST", "/v1.41/containers/create"),

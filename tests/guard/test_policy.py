@@ -13,7 +13,7 @@ import pytest
 from clawloops.errors import EngineRefused
 from clawloops.guard import sight
 from clawloops.guard.policy import Policy, Refused, admit, harmless
-from clawloops.model.runtime import Size
+from clawloops.model.runtime import Sandbox, Size
 from clawloops.runtimes import bodies, calls, names
 from clawloops.runtimes.spec import create_body
 from tests.guard.foreign import FOREIGN, INSTALL, NAME, ROW, Body
@@ -39,7 +39,17 @@ def test_every_body_that_we_make_for_a_runtime_passes_as_it_is(size: Size, image
     assert POLICY.container(NAME, _sent(body)) == body
 
 
+def test_with_a_certificate_for_each_host_the_router_names_who_gets_it() -> None:
+    install = replace(INSTALL, scheme="https", base="claw.test", port=443, resolver="acme")
+    body = create_body(ROW, install)
+    assert Policy(install, POLICY.pool).container(NAME, _sent(body)) == body
+    with pytest.raises(Refused):
+        Policy(replace(install, resolver=""), POLICY.pool).container(NAME, _sent(body))
+
+
 def test_our_other_bodies_pass_as_they_are() -> None:
+    canary = bodies.canary(INSTALL, "10.201.31.248/29")
+    assert POLICY.container("clawloops-0a0b0c0d-u-canary", _sent(canary)) == canary
     carrier = bodies.carrier("0a0b0c0d", INSTALL.image, "clawloops-0a0b0c0d-ws-r1-3", writes=True)
     assert POLICY.container("clawloops-0a0b0c0d-c-r1-3-abcdef", _sent(carrier)) == carrier
     network = bodies.network("0a0b0c0d", "r1", "10.201.0.8/29")
@@ -63,6 +73,26 @@ def test_a_runtime_that_differs_from_ours_is_refused(what: str) -> None:
         POLICY.container(NAME, body)
 
 
+@pytest.mark.attacks(4, 5)
+@pytest.mark.parametrize("asked", list(Sandbox))
+def test_nobody_runs_in_another_sandbox_than_the_box_has_chosen(asked: Sandbox) -> None:
+    install = replace(INSTALL, sandbox=asked)
+    body, canary = create_body(ROW, install), bodies.canary(install, "10.201.31.248/29")
+    for chosen in Sandbox:
+        policy = Policy(replace(INSTALL, sandbox=chosen), POLICY.pool)
+        for name, made in ((NAME, body), ("clawloops-0a0b0c0d-u-canary", canary)):
+            if chosen is asked:
+                assert policy.container(name, _sent(made)) == made
+            else:
+                with pytest.raises(Refused, match="Runtime"):
+                    policy.container(name, _sent(made))
+
+
+def test_of_the_engine_nothing_is_told_but_the_names_of_its_runtimes() -> None:
+    told = {"Runtimes": {"runc": {"path": "runc"}, "runsc": {"path": "/opt/x", "runtimeArgs": ["y"]}}, "Name": "host"}
+    assert sight.info(told, POLICY) == {"Runtimes": {"runc": {}, "runsc": {}}}
+
+
 @pytest.mark.attacks(5)
 def test_every_single_field_counts() -> None:
     """Take any one leaf of our own body away, or change it: it is refused, whichever that is."""
@@ -78,6 +108,27 @@ def test_every_single_field_counts() -> None:
                 POLICY.container(NAME, different)
             tried += 1
     assert tried > 100
+
+
+@pytest.mark.attacks(5)
+def test_a_canary_is_ours_to_the_last_field_and_nobodys_runtime() -> None:
+    body = _sent(bodies.canary(INSTALL, "10.201.31.248/29"))
+    for path in _leaves(body):
+        for spoil in (_without, _changed):
+            different = copy.deepcopy(body)
+            spoil(different, path)
+            with pytest.raises(Refused):
+                POLICY.container("clawloops-0a0b0c0d-u-canary", different)
+    for name in (NAME, "clawloops-0a0b0c0d-u-canary2"):
+        with pytest.raises(Refused):
+            POLICY.container(name, body)
+    with pytest.raises(Refused):  # another image that a runtime might have
+        POLICY.container(
+            "clawloops-0a0b0c0d-u-canary",
+            _sent(bodies.canary(replace(INSTALL, image="clawloops/openclaw:2"), "10.201.31.248/29")),
+        )
+    with pytest.raises(Refused):  # a runtime's body in its name would be started without a look at its folders
+        POLICY.container("clawloops-0a0b0c0d-u-canary", _sent(_runtime(id=names.CANARY)))
 
 
 def test_the_hash_is_that_of_the_rest() -> None:
@@ -185,7 +236,6 @@ def test_whoever_is_put_on_a_network_gets_its_own_address(body: Body) -> None:
         ("GET", "/containers/abc/../../secrets", []),
         ("GET", "//containers/json", []),
         ("GET", "/containers/abc/export", []),
-        ("GET", "/containers/abc/logs", []),
         ("GET", "/containers/abc/top", []),
         ("POST", "/containers/abc/exec", []),
         ("POST", "/containers/abc/attach", []),
@@ -195,14 +245,15 @@ def test_whoever_is_put_on_a_network_gets_its_own_address(body: Body) -> None:
         ("POST", "/build", []),
         ("POST", "/images/create", []),
         ("POST", "/images/load", []),
-        ("DELETE", "/images/x", []),
+        ("DELETE", "/images/x", [("tag", "1")]),
+        ("POST", "/containers/x/restart", [("t", "0")]),
         ("POST", "/containers/prune", []),
         ("POST", "/volumes/prune", []),
         ("POST", "/swarm/init", []),
         ("POST", "/session", []),
         ("POST", "/grpc", []),
         ("GET", "/plugins", []),
-        ("GET", "/info", []),
+        ("POST", "/info", []),
         ("GET", "/secrets", []),
         ("get", "/containers/json", []),
         ("DELETE", "/containers/abc", [("v", "true")]),
@@ -289,3 +340,9 @@ def _changed(body: Body, path: tuple[Any, ...]) -> None:
     holder = _inside(body, path)
     value = holder[path[-1]]
     holder[path[-1]] = not value if isinstance(value, bool) else value + 1 if isinstance(value, int) else f"{value}x"
+
+
+def test_only_an_older_tag_of_openclaws_own_image_may_go() -> None:
+    mine = INSTALL.image.partition(":")[0]
+    assert POLICY.may_remove(f"{mine}:0-older")
+    assert not any(POLICY.may_remove(each) for each in (INSTALL.image, mine, f"{mine}@sha256:ab", "debian:12"))

@@ -1,7 +1,14 @@
 """The runtime manager's and the orchestrator's own tests once more, with the guard between them and the Engine."""
 
+from tests.orchestrator.test_canary import (  # noqa: F401
+    bridges_alone,
+    test_a_canary_that_is_killed_removed_or_changed_comes_back_as_it_was,
+    test_on_a_healthy_box_every_wall_is_closed_and_runtimes_start,
+    watched,
+)
 from tests.orchestrator.test_lifecycle import *  # noqa: F403
 from tests.runtimes.test_archive import *  # noqa: F403
 from tests.runtimes.test_engine import *  # noqa: F403
+from tests.runtimes.test_logs import *  # noqa: F403
 
 del test_a_database_whose_writer_is_frozen_is_copied_whole  # noqa: F821  # freezes a container that is none of ours

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import ctypes
 import dataclasses
 import hashlib
 import socket
@@ -16,17 +15,18 @@ import docker
 from aiohttp import web
 
 from clawloops.model import provider
+from clawloops.model.connection import Connection
 from clawloops.model.provider import Model
 from clawloops.model.runtime import Runtime, Want
 from clawloops.orchestrator.ask import TIMEOUT_S, Control
 from clawloops.orchestrator.probe import over
 from clawloops.runtimes import containers, names, networks, openclaw, volumes
 from clawloops.runtimes.files import Folder, folder
-from clawloops.runtimes.spec import create_body
+from clawloops.runtimes.spec import CONFIG_DIR, create_body
+from tests.standin.namespace import socket_in
 from tests.standin.place import ROOT, Place
 from tests.upstream import Upstream
 
-CLONE_NEWNET = 0x40000000
 SMALL = Model("m" + "0" * 16, "small", (provider.Place("b" + "0" * 16, "small"),), 128_000, 8192, True, 1)
 
 
@@ -35,18 +35,6 @@ def openclaw_image(client: docker.DockerClient) -> str:
     tags = [tag for image in client.images.list("clawloops/openclaw") for tag in image.tags]
     assert tags, f"there is no image of OpenClaw here; {ROOT}/install.sh images makes it"
     return tags[0]
-
-
-def socket_in(pid: int, family: int = socket.AF_INET, kind: int = socket.SOCK_STREAM, proto: int = 0) -> socket.socket:
-    """A socket that lives in another process's network namespace, whoever uses it."""
-    libc = ctypes.CDLL(None, use_errno=True)
-    with open("/proc/thread-self/ns/net") as ours, open(f"/proc/{pid}/ns/net") as theirs:
-        for each in (theirs, ours):
-            if libc.setns(each.fileno(), CLONE_NEWNET) != 0:
-                raise OSError(ctypes.get_errno(), "setns")
-            if each is theirs:
-                made = socket.socket(family, kind, proto)
-    return made
 
 
 @dataclasses.dataclass
@@ -59,9 +47,11 @@ class Live:
     session: aiohttp.ClientSession
     files: Folder
 
-    def configure(self, models: Sequence[Model] = (SMALL,), **changes: Any) -> None:
+    def configure(
+        self, models: Sequence[Model] = (SMALL,), connections: Sequence[Connection] = (), **changes: Any
+    ) -> None:
         """Write the configuration again, with these top-level keys replaced."""
-        made = openclaw.render(self.runtime, self.place.install, models)
+        made = openclaw.render(self.runtime, self.place.install, models, connections)
         self.files.write_config(openclaw.text({**made, **changes}))
 
     async def rpc(self, method: str, **params: Any) -> dict[str, Any]:
@@ -80,8 +70,11 @@ class Live:
 
 
 @asynccontextmanager
-async def live_openclaw(client: docker.DockerClient, place: Place) -> AsyncIterator[Live]:
-    """Boots it, which takes ten seconds or more. `place` is open, and sweeps what is made here."""
+async def live_openclaw(client: docker.DockerClient, place: Place, *, trusts: bytes = b"") -> AsyncIterator[Live]:
+    """Boots it, which takes ten seconds or more. `place` is open, and sweeps what is made here.
+
+    `trusts`: a certificate (PEM) that it takes for one of the world's authorities.
+    """
     place.install = dataclasses.replace(place.install, image=openclaw_image(client), memory_mb=2048, cpus=2.0)
     pid = client.api.inspect_container(place.install.edge)["State"]["Pid"]
     runtime = await place.member(Want.STOPPED)
@@ -100,14 +93,14 @@ async def live_openclaw(client: docker.DockerClient, place: Place) -> AsyncItera
         await web.SockSite(runner, listener).start()
         files = folder(place.install.data, runtime.id)
         live = Live(place, runtime, address, model, Control(session), session, files)
-        await _boot(live)
+        await _boot(live, trusts)
         yield live
     finally:
         await session.close()
         await runner.cleanup()
 
 
-async def _boot(live: Live) -> None:
+async def _boot(live: Live, trusts: bytes = b"") -> None:
     place, runtime, engine = live.place, live.runtime, live.place.engine
     install, id_ = place.install, place.install_id
     live.files.write_token("not-secret")
@@ -117,7 +110,11 @@ async def _boot(live: Live) -> None:
     await networks.connect(engine, network, install.edge, names.addresses(runtime.subnet).edge)
     await volumes.ensure(engine, id_, runtime.id)
     runtime = dataclasses.replace(runtime, token_hash=hashlib.sha256(b"not-secret").digest())
-    await containers.create(engine, place.name(runtime), create_body(runtime, install))
+    body = create_body(runtime, install)
+    if trusts:
+        live.files.config.with_name("trusted.pem").write_bytes(trusts)
+        body["Env"].append(f"NODE_EXTRA_CA_CERTS={CONFIG_DIR}/trusted.pem")
+    await containers.create(engine, place.name(runtime), body)
     await containers.start(engine, place.container(runtime).id)
     ready = over(live.session, timeout_s=TIMEOUT_S)
     async with asyncio.timeout(90):

@@ -10,9 +10,11 @@ from clawloops.model.workspace import Hold, Task
 from clawloops.orchestrator.beside import Beside
 from clawloops.orchestrator.execute import Hands
 from clawloops.runtimes.images import Images
+from clawloops.runtimes.sandboxes import Sandboxes
 from clawloops.store import jobs as job_rows
 from clawloops.store import volumes as rows
 from tests.orchestrator.test_jobs import ask, done, ended, running
+from tests.standin.parts import DECOYS, SEALER
 from tests.standin.place import Place
 
 
@@ -24,7 +26,8 @@ async def test_a_keeper_that_read_the_job_before_it_ended_begins_it_no_second_ti
     before = await ended(place, job)
     volumes = await rows.of(place.db, ben.id)
     woken = asyncio.Event()
-    hands = Hands(place.db, place.engine, place.tokens, place.install, Images(place.engine))
+    images, sandboxes = Images(place.engine), Sandboxes(place.engine)
+    hands = Hands(place.db, place.engine, place.tokens, place.install, images, DECOYS, sandboxes, SEALER)
     beside = Beside(hands, woken.set)
     assert beside.takes(job, Hold.NONE, ben), "as it was when it was asked for"
     await asyncio.wait_for(woken.wait(), 10)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from itertools import product
 
 import pytest
 from hypothesis import given, settings
@@ -283,6 +284,30 @@ def test_on_a_kernel_without_limits_none_is_put_back() -> None:
     container = Container("a", NAME, State.RUNNING, "spec 3", "n0", memory=0, volume=LIVE)
     world = p.World([container], Network("n0", True, True, True), True, True, True, True)
     assert p.plan(_row(Want.RUNNING), world, UP, now=NOW, draining={}) == []
+
+
+@pytest.mark.parametrize("aim", [p.Aim.UP, p.Aim.DOWN, p.Aim.GONE, p.Aim.PAUSED])
+def test_one_that_is_frozen_in_gvisor_gets_no_other_limit_before_it_goes_on(aim: p.Aim) -> None:
+    frozen = Container("a", NAME, State.PAUSED, "spec 2", "n0", memory=MEMORY, volume=LIVE, is_rigid=True)
+    network = Network("n0", True, True, True)
+    wanted = replace(UP, aim=aim, memory=2 * MEMORY, squeeze=MEMORY // 2)
+    for each in (frozen, replace(frozen, spec=wanted.spec), replace(frozen, memory=4 * MEMORY)):
+        steps = p.plan(
+            _row(Want.RUNNING), p.World([each], network, True, True, True, True), wanted, now=NOW, draining={}
+        )
+        assert not any(isinstance(step, a.Limit) for step in steps)
+
+
+def test_without_its_sandbox_nothing_starts_and_nothing_is_removed_and_what_runs_goes_on() -> None:
+    for spec, state in product(("spec 2", "spec 3"), (State.RUNNING, State.EXITED, State.PAUSED)):
+        container = Container("a", NAME, state, spec, "n0", memory=MEMORY, volume=LIVE)
+        network = Network("n0", True, True, True)
+        world = p.World([container], network, True, True, True, True, sandbox=False)
+        wanted = replace(UP, may_replace=True)
+        steps = p.plan(_row(Want.RUNNING), world, wanted, now=NOW, draining={})
+        assert steps == ([a.Unpause("a")] if state is State.PAUSED else [])
+    empty = p.World([], Network("n0", True, True, True), True, True, True, True, sandbox=False)
+    assert p.plan(_row(Want.RUNNING), empty, UP, now=NOW, draining={}) == []
 
 
 def test_what_is_ending_still_ends_when_its_network_is_somebody_elses() -> None:

@@ -152,7 +152,7 @@ async def test_what_a_paused_runtime_keeps_in_memory_goes_out_to_swap_and_comes_
     place: Place, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(keeper, "SQUEEZE_AFTER_MS", 0)
-    place.rules = replace(NEVER, pause_after_ms=0)
+    place.rules = replace(NEVER, pause_after_ms=3000)  # long enough to be seen awake below
     swap_mb = look(tmp_path).swap_mb
     place.gate = Gate(lambda: Box(10**6, 10**6, swap_mb), slots=4)
     runtime = await place.member()

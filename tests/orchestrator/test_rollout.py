@@ -159,6 +159,17 @@ def test_without_its_old_image_nobody_can_start_so_it_is_moved_at_once() -> None
     assert step(member(1), stranded, at=rollout(RolloutState.HALTED), jobs=(failed,)) is None
 
 
+def test_one_that_waits_for_an_admin_holds_up_nobody() -> None:
+    rows = (member(1, image="new", before_image="old"), member(2), member(3))
+    on_trial = job(1, JobState.RUNNING, "new is on trial")
+    held = frozenset({"r1"})
+    moving = step(*rows, jobs=(on_trial,), at=rollout(RolloutState.REST, "r9", "1 of 3"), held=held)
+    assert isinstance(moving, Upgrade) and moving.runtime_id == "r2"
+    assert step(*rows, jobs=(job(1),), at=rollout(RolloutState.REST, "r9", "1 of 3"), held=held) == Withdraw(job(1).id)
+    told = step(rows[0], jobs=(on_trial,), at=rollout(), held=held)
+    assert isinstance(told, Tell) and told.rollout.state is RolloutState.CANARY, "a trial is not yet passed"
+
+
 def test_an_image_that_is_not_here_yet_is_waited_for() -> None:
     assert step(member(1), ids={"old": "sha256:a"}) is None
 

@@ -15,8 +15,9 @@ from clawloops.model.provider import Backend, BackendKind
 from clawloops.model.runtime import Phase, Want
 from clawloops.model.workspace import JobState
 from clawloops.store import backends, models
-from tests.orchestrator.live import SMALL, openclaw_image, socket_in
+from tests.orchestrator.live import SMALL, openclaw_image
 from tests.orchestrator.test_upgrade import ended, restart
+from tests.standin.namespace import socket_in
 from tests.standin.place import Place
 from tests.upstream import Upstream
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +11,27 @@ import docker
 import pytest
 
 from clawloops.errors import EngineRefused, EngineUnavailable
-from clawloops.runtimes import archive, calls, containers, events, images, names, networks, reaper, strangers, volumes
+from clawloops.model.runtime import Sandbox
+from clawloops.runtimes import (
+    archive,
+    calls,
+    containers,
+    events,
+    images,
+    names,
+    networks,
+    parts,
+    reaper,
+    sandboxes,
+    strangers,
+    volumes,
+)
 from clawloops.runtimes.archive import Archive
 from clawloops.runtimes.client import Engine, EngineMissing
 from clawloops.runtimes.files import folder
+from clawloops.runtimes.logs import reader
 from clawloops.runtimes.seen import State
-from clawloops.runtimes.spec import create_body
+from clawloops.runtimes.spec import create_body, repository
 from tests.standin.place import Place
 
 pytestmark = pytest.mark.docker
@@ -56,6 +72,7 @@ async def test_every_row_of_the_table_is_used_and_enough(place: Place, monkeypat
     await volumes.ensure(engine, install, row.id)
     await volumes.ensure(engine, install, row.id)
     assert await images.present(engine, place.image)
+    assert isinstance(await sandboxes.present(engine, Sandbox.RUNSC), bool)  # whatever this host has
     files = folder(place.install.data, row.id)
     files.write_config("{}")
     files.write_token("token")
@@ -67,6 +84,8 @@ async def test_every_row_of_the_table_is_used_and_enough(place: Place, monkeypat
     await containers.start(engine, made)
     await containers.start(engine, made)
     assert (await container()).state is State.RUNNING
+    assert await reader(engine, install)(row.id, 10, lambda found, _: found) == made
+    assert row.id in {each.runtime_id for each in await parts.measure(engine, install)}
     await containers.unpause(engine, made)  # not paused: fine
     await containers.pause(engine, made)
     await containers.pause(engine, made)  # once more is fine
@@ -95,9 +114,31 @@ async def test_every_row_of_the_table_is_used_and_enough(place: Place, monkeypat
     assert await copies.measure((row.id, 0)) > 0
     await copies.copy((row.id, 0), (row.id, 1))
     await reaper.remove(engine, install, row.id, 1)
+    await _keep_the_box_well(place, engine)
     assert set(calls.TABLE) - used == set()
     await looks.aclose()
     engine.close()
+
+
+async def _keep_the_box_well(place: Place, engine: Engine) -> None:
+    """A part that is started anew, and an image that nobody needs any more."""
+    install = place.install
+    labels = {names.MANAGED: "true", names.INSTALL: install.install_id, parts.SERVICE: "litellm"}
+    part = await asyncio.to_thread(
+        place.docker.containers.run, place.image, entrypoint=["sleep", "600"], detach=True, init=True, labels=labels
+    )
+    try:
+        before = part.attrs["State"]["StartedAt"]
+        await parts.restart(engine, install.install_id, "litellm")
+        await asyncio.to_thread(part.reload)
+        assert part.attrs["State"]["StartedAt"] != before
+    finally:
+        await asyncio.to_thread(part.remove, force=True)
+    spare = f"{repository(place.image)}:spare-{secrets.token_hex(4)}"
+    await asyncio.to_thread(place.docker.images.get(place.image).tag, *spare.rsplit(":", 1))
+    assert spare in await images.unused(engine, install, [])
+    await images.remove(engine, spare)
+    assert spare not in await images.unused(engine, install, [])
 
 
 async def test_a_call_outside_the_table_is_refused_before_it_is_sent(place: Place) -> None:
@@ -106,8 +147,8 @@ async def test_a_call_outside_the_table_is_refused_before_it_is_sent(place: Plac
         lambda api: api.prune_volumes(),
         lambda api: api.exec_create(place.install.edge, "id"),
         lambda api: api.export(place.install.edge),
-        lambda api: api.info(),
-        lambda api: api.remove_image(place.image),
+        lambda api: api.plugins(),
+        lambda api: api.tag(place.image, "somebody-else", "1"),
     ):
         with pytest.raises(EngineRefused, match=r"calls\.py"):
             await place.engine.call(outside)

@@ -23,15 +23,19 @@ def test_config_and_token_can_be_read_by_the_runtime_and_by_nobody_else(tmp_path
     folder = files.folder(str(tmp_path), "r1")
     folder.write_config("{}\n")
     folder.write_token("t0ken")
+    folder.write_decoy("KEY=1\n")
     assert _mode(folder.path) == ("0o700", os.geteuid())
     assert _mode(folder.config) == ("0o640", 1000)
     assert _mode(folder.config.parent)[0] == "0o755"
     assert _mode(folder.token) == ("0o600", 1000)
+    assert _mode(folder.decoy) == ("0o600", 1000) and folder.decoy.parent == folder.token.parent
     assert _mode(folder.token.parent) == ("0o700", 1000)
     assert folder.config_is("{}\n")
+    assert folder.decoy_is("KEY=1\n") and not folder.decoy_is("KEY=2\n")
     assert folder.token_is(hashlib.sha256(b"t0ken").digest())
     folder.remove()
     assert not folder.config_is("{}\n")
+    assert not folder.decoy_is("KEY=1\n")
     assert not folder.token_is(None)
 
 

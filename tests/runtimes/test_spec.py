@@ -69,6 +69,10 @@ def test_traefik_finds_the_route_in_the_labels() -> None:
     assert f"{router}.tls" not in labels
     secure = create_body(RUNTIME, SECURE)["Labels"]
     assert (secure[f"{router}.tls"], secure[f"{router}.entrypoints"]) == ("true", "websecure")
+    assert f"{router}.tls.certresolver" not in secure
+    own = create_body(RUNTIME, replace(SECURE, resolver="acme"))
+    assert own["Labels"][f"{router}.tls.certresolver"] == "acme"
+    assert spec_hash(own) != spec_hash(create_body(RUNTIME, SECURE))
 
 
 def test_the_spec_hash_changes_with_what_needs_a_new_container_and_with_nothing_else() -> None:

@@ -37,12 +37,14 @@ def _listing(kind: Kind, name: str, labels: dict[str, str]) -> Listing:
     ("kind", "name", "labels"),
     [
         (Kind.CONTAINER, "clawloops-0a0b0c0d-u-r1", MEMBER),
+        (Kind.CONTAINER, "clawloops-0a0b0c0d-u-canary", names.labels(US, "canary")),
         (Kind.CONTAINER, "clawloops-0a0b0c0d-edge", OURS),
         (Kind.CONTAINER, "ab12_clawloops-0a0b0c0d-traefik", COMPOSE),  # as Compose v1 names it for a moment
         (Kind.CONTAINER, "clawloops-0a0b0c0d-c-r1-2-abcdef", CARRIER),
         (Kind.CONTAINER, "clawloops-ffffffff-u-r1", names.labels("ffffffff", "r1")),
         (Kind.CONTAINER, "postgres", {}),
         (Kind.NETWORK, "clawloops-0a0b0c0d-u-r1", MEMBER),
+        (Kind.NETWORK, "clawloops-0a0b0c0d-u-canary", names.labels(US, "canary")),
         (Kind.NETWORK, "project_front", COMPOSE),
         (Kind.NETWORK, "clawloops-0a0b0c0d-front", OURS),
         (Kind.NETWORK, "bridge", {}),

@@ -22,7 +22,7 @@ from typing import Any
 
 import docker
 
-from clawloops.model.runtime import Phase
+from clawloops.model.runtime import Phase, Sandbox
 from clawloops.orchestrator.board import Board
 from clawloops.runtimes.client import Engine
 from clawloops.runtimes.spec import Install
@@ -136,7 +136,9 @@ async def run(told: Told) -> None:
 def told(text: str) -> Told:
     """What a test has written down for it."""
     fields = json.loads(text)
-    return Told(**fields | {"install": Install(**fields["install"])})
+    install = fields["install"]
+    install["sandbox"] = Sandbox(install["sandbox"])
+    return Told(**fields | {"install": Install(**install)})
 
 
 if __name__ == "__main__":

@@ -29,12 +29,15 @@ DISK_MB = 700  # the stand-in's image takes 125 of them
 class Daemon:
     """Runs between `with` and its end. All methods block, and may be called from any thread."""
 
-    def __init__(self, *, live_restore: bool = False, disk_mb: int = DISK_MB) -> None:
+    def __init__(self, *, live_restore: bool = False, disk_mb: int = DISK_MB, runsc: str = "") -> None:
+        """`runsc`: the program that it knows under that name, "" for none."""
         self.home = Path(tempfile.mkdtemp(prefix="claw-dockerd-", dir="/var/tmp"))
         self.url = f"unix://{self.home}/docker.sock"
         self.disk = self.home / "disk"
         self.name = f"claw-{secrets.token_hex(4)}"  # of its network namespace and its cgroup
-        self._settings = {"live-restore": live_restore, "data-root": str(self.disk / "docker")}
+        self._settings: dict[str, object] = {"live-restore": live_restore, "data-root": str(self.disk / "docker")}
+        if runsc:
+            self._settings["runtimes"] = {"runsc": {"path": runsc}}
         self._disk_mb = disk_mb
         self._dockerd: subprocess.Popen[bytes] | None = None
         self._containerd: subprocess.Popen[bytes] | None = None

@@ -12,6 +12,7 @@ import docker.errors
 import orjson
 
 from clawloops.errors import Unavailable
+from clawloops.model.decoy import DecoyKeys
 from clawloops.orchestrator.admission import Box, Gate
 from clawloops.orchestrator.answers import payload_of
 from clawloops.orchestrator.ask import Control
@@ -21,12 +22,16 @@ from clawloops.orchestrator.loop import Orchestrator
 from clawloops.orchestrator.phase import SLOW_BOOT_MS
 from clawloops.orchestrator.probe import HEADERS, Probe, started
 from clawloops.orchestrator.sleep import Rules
+from clawloops.orchestrator.walls import Walls
 from clawloops.runtimes.client import Engine
 from clawloops.runtimes.openclaw import CONTROL_USER
 from clawloops.runtimes.spec import PORT, Install
 from clawloops.store.db import Database
+from clawloops.store.seal import Sealer
 
 NEVER = Rules(pause_after_ms=10**12, stop_after_ms=10**12)
+DECOYS = DecoyKeys(bytes(32))
+SEALER = Sealer(bytes(32), install_id="0" * 8)
 ROOMY = Box(memory_mb=10**6, disk_mb=10**6, swap_mb=0)
 
 
@@ -41,6 +46,7 @@ def orchestrator(
     rules: Rules = NEVER,
     gate: Gate | None = None,
     board: Board | None = None,
+    walls: Walls | None = None,
     trial_ms: int = SLOW_BOOT_MS,
 ) -> Orchestrator:
     """One that never puts anything to sleep and starts many at once, unless told otherwise."""
@@ -53,7 +59,10 @@ def orchestrator(
         control=control,
         rules=rules,
         gate=gate or Gate(lambda: ROOMY, slots=16),
+        decoys=DECOYS,
+        sealer=SEALER,
         board=board,
+        walls=walls,
         trial_ms=trial_ms,
     )
 

@@ -23,6 +23,7 @@ from clawloops.orchestrator.admission import Gate
 from clawloops.orchestrator.board import Board
 from clawloops.orchestrator.loop import Orchestrator
 from clawloops.orchestrator.phase import SLOW_BOOT_MS
+from clawloops.orchestrator.walls import Walls
 from clawloops.runtimes import names
 from clawloops.runtimes.client import Engine
 from clawloops.runtimes.spec import Install
@@ -76,11 +77,12 @@ class Place:
         )
         self.image = image
         self.pool = _free_pool(client)
-        self.subnets = list(self.pool.subnets(new_prefix=29))
+        self.subnets = list(self.pool.subnets(new_prefix=29))[:-1]  # the last one is the canary's
         self.tokens = Tokens()
         self.board = Board()
         self.rules = NEVER
         self.gate: Gate | None = None
+        self.walls = Walls()
         self.trial_ms = SLOW_BOOT_MS
         self.engine = Engine(url)
         self.db: Database
@@ -107,6 +109,7 @@ class Place:
             labels=label,
             init=True,
             detach=True,
+            sysctls={"net.ipv4.ip_forward": "0"},
             restart_policy={"Name": "always"},
         )
 
@@ -150,6 +153,7 @@ class Place:
             rules=self.rules,
             gate=self.gate,
             board=self.board,
+            walls=self.walls,
             trial_ms=self.trial_ms,
         )
         await self.loop.start()
@@ -199,7 +203,7 @@ class Place:
 
     def containers(self, runtime: Runtime) -> list[Any]:
         label = f"{names.RUNTIME}={runtime.id}"
-        return self.docker.containers.list(all=True, filters={"label": label})
+        return self.docker.containers.list(all=True, filters={"label": label}, ignore_removed=True)
 
     async def inside(self, runtime: Runtime, script: str, **options: Any) -> str:
         """Run a shell line inside the runtime, as its user."""

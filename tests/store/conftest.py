@@ -9,9 +9,9 @@ from pathlib import Path
 import asyncpg  # type: ignore[import-untyped]
 import pytest
 
+from clawloops.bench.postgresql import PASSWORD, Server
 from clawloops.store.db import Database, open_database
 from clawloops.store.migrate import migrate
-from tests.store.server import PASSWORD, Server
 
 
 @pytest.fixture(scope="session")

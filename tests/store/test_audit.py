@@ -8,11 +8,14 @@ import pytest
 
 from clawloops.control.audit import Audit
 from clawloops.errors import SetupError
+from clawloops.model.audit import AuditEntry, Wanted
+from clawloops.model.report import DAY_MS
 from clawloops.store import audit as entries
 from clawloops.store import meta
-from clawloops.store.chain import audit_key
 from clawloops.store.db import Database, open_database
+from clawloops.store.own_keys import audit_key
 from clawloops.store.seal import Sealer
+from tests.store.rows import NOW
 
 KEY = bytes(range(32))
 SEALER = Sealer(b"m" * 32, install_id="0a1b2c3d")
@@ -128,5 +131,33 @@ async def test_the_key_is_made_once_and_kept_sealed(db: Database) -> None:
 
 async def test_there_is_no_way_to_change_an_entry(db: Database) -> None:
     assert {name for name in vars(entries) if not name.startswith("_") and callable(getattr(entries, name))} == {
-        *("AuditEntry", "Database", "add", "after", "latest", "link"),
+        *("Any", "AuditEntry", "Database", "Wanted", "add", "after", "find", "latest", "link"),
     }
+
+
+FIRST = NOW - NOW % DAY_MS
+
+
+async def test_what_is_looked_for_is_found_on_both_databases(db: Database) -> None:
+    said = [
+        (FIRST - 1, "u-ada", "signed in", "", "with a password"),
+        (FIRST, None, "isolation broken", "all", "100% of it_"),
+        (FIRST + DAY_MS, "u-ada", "key MADE", "laptop", "Ümlaut"),
+        (FIRST + 2 * DAY_MS, "u-bob", "signed in", "", "1000 of it"),
+    ]
+    for at, actor, action, subject, detail in said:
+        await entries.add(db, b"key", at, actor, action, subject, detail)
+
+    async def numbers(wanted: Wanted, limit: int = 9, before: int = 2**62) -> list[int]:
+        found: list[AuditEntry] = await entries.find(db, wanted, limit, before=before)
+        return [next(n for n, row in enumerate(said) if row[0] == each.at) for each in found]
+
+    assert await numbers(Wanted()) == [3, 2, 1, 0]
+    assert await numbers(Wanted(), limit=2) == [3, 2]
+    assert await numbers(Wanted(actor="u-ada")) == [2, 0] and await numbers(Wanted(actor=None)) == [1]
+    assert await numbers(Wanted(since=FIRST, until=FIRST + 2 * DAY_MS)) == [2, 1]
+    assert await numbers(Wanted(words="Key Made LAP")) == [2], "over the borders of fields, in any case"
+    assert await numbers(Wanted(words="100% of it_")) == [1], "what LIKE takes for more than itself is itself"
+    assert await numbers(Wanted(words="!")) == [] and await numbers(Wanted(words="'; DROP TABLE audit")) == []
+    second = (await entries.find(db, Wanted(), 2, before=2**62))[-1].seq
+    assert await numbers(Wanted(), before=second) == [1, 0]

@@ -11,8 +11,22 @@ from clawloops.model.budget import Budget, Measure, Scope, Span
 from clawloops.model.key import ApiKey
 from clawloops.model.library import Pull, PullState
 from clawloops.model.provider import Place
+from clawloops.model.report import day_of
 from clawloops.model.usage import Price, Tokens, Total
-from clawloops.store import backends, budgets, groups, held, keys, models, prices, pulls, runtimes, usage, users
+from clawloops.store import (
+    backends,
+    budgets,
+    groups,
+    held,
+    keys,
+    models,
+    prices,
+    pulls,
+    runtimes,
+    usage,
+    usage_days,
+    users,
+)
 from clawloops.store.db import Database
 from clawloops.store.prices import Listed
 from tests.store import rows
@@ -58,18 +72,20 @@ async def test_a_budget_comes_back_and_goes_with_whom_it_is_for(filled: Database
     assert await budgets.delete(filled, made[0].id) and not await budgets.delete(filled, made[0].id)
 
 
-async def test_what_is_used_of_a_budget_is_summed_for_whom_it_counts(filled: Database) -> None:
+@pytest.mark.parametrize("span", Span)
+async def test_what_is_used_of_a_budget_is_summed_for_whom_it_counts(filled: Database, span: Span) -> None:
+    first, following = span.around(NOW)
     calls = [
         rows.call(tokens=Tokens(100, 20), cost=7, held_ms=30, key_id="k-ada", runtime_id=""),
         rows.call(tokens=Tokens(5, 1), cost=2, held_ms=4, user_id="u-bob", is_background=True, energy_mwh=9, images=2),
         rows.call(tokens=Tokens(3, 0), user_id="u-eve", model="large"),
-        rows.call(tokens=Tokens(9_000, 0), at=NOW - 1),
-        rows.call(tokens=Tokens(9_000, 0), at=NOW + 1),  # by a clock that stood ahead
+        rows.call(tokens=Tokens(9_000, 0), at=first - 1),
+        rows.call(tokens=Tokens(9_000, 0), at=following),  # by a clock that stood ahead
     ]
     await usage.settle(filled, calls, log="usage", offset=1)
 
     async def used(*arguments: object, **more: bool) -> dict[str, int]:
-        return await usage.used(filled, _budget(*arguments, **more), NOW, NOW + 1)  # type: ignore[arg-type]
+        return await usage.used(filled, replace(_budget(*arguments, **more), span=span), NOW)  # type: ignore[arg-type]
 
     assert await used(Scope.BOX) == {"": 129}
     assert await used(Scope.EACH) == {"u-ada": 120, "u-bob": 6, "u-eve": 3}
@@ -80,7 +96,8 @@ async def test_what_is_used_of_a_budget_is_summed_for_whom_it_counts(filled: Dat
     assert await used(Scope.KEY, "k-ada") == {"": 120}
     assert await used(Scope.MODEL, "m-small") == {"": 126}
     assert await used(Scope.MEMBER, "u-nobody") == {"": 0}
-    assert await usage.total(filled, "u-bob", NOW, NOW + 1) == Total(1, 5, 1, cost=2, held_ms=4, energy_mwh=9)
+    today = range(day_of(NOW), day_of(NOW) + 1)
+    assert await usage_days.total(filled, today, "u-bob") == Total(1, 5, 1, cost=2, held_ms=4, energy_mwh=9)
 
 
 async def test_a_price_is_replaced_and_goes_with_its_backend(filled: Database) -> None:

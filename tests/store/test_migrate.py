@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from clawloops.errors import SetupError
-from clawloops.store import meta, users
+from clawloops.model.provider import Model
+from clawloops.store import meta, models, users
 from clawloops.store.db import Database, open_database
 from clawloops.store.migrate import Migration, migrate, shipped
 from tests.store import rows
@@ -30,6 +31,17 @@ RELEASED = {
     6: "f4ab880484c6e8c9f760c7c0357d920392da5f30c2c2b5b2338ffc16075bb1ba",
     7: "bf832ee0bd341d86adb62f0ac202ea0bf8ff011d0c4bb4f62b8e70bfbf2fdfc9",
     8: "ec5f3c1b461a849e8d310f100032d31aee359f6788a038c34ccad2043956272b",
+    9: "ad2a2bdf238d6014429063329ec6da02cf9ccb8204f4cc43c0f723e799acff79",
+    10: "b6a2d759cc7ab0ad1005fac275b5d2143ecc09d00f74714b24d2152f83c1dee3",
+    11: "ea7ddd1b1950c6fa7c0f9b30f3ec8d531eca34f989666024c7584cdea72382da",
+    12: "e7dd0202075f16280b38534eca29b1221e759b26d045a05e5d05e4130c80ccc3",
+    13: "63a4af52a4fcedb8e964c4f8a3a046d12204a0983c5e44955de0907bce2bbc82",
+    14: "609fa1c9c5293e407e41a2471efd210b319a3baa36f9171aedca0233041bdd7a",
+    15: "b80584748985f2a53db85e2136aea1859ec2de5787d7e703f4e5f2b3367fae1d",
+    16: "74cf211d8aa843449233331834d6ff268f4ac2f70c0457c2491186b98783292a",
+    17: "a985de95b5e1298cdfc0c7db96ab53208ea54d4f833058e2b94ca3607345d2f3",
+    18: "89daea18f221d64af15548adce2b981f74b94472ae5eecd86be56aa5630770bf",
+    19: "6679e290053c4e7a56002920d58f6f0a5c1c373d48a1c59fdeaf5bb608201987",
 }
 
 
@@ -229,3 +241,16 @@ async def test_both_databases_have_the_same_tables_and_columns(db: Database) -> 
     ):
         assert await db.fetch(f"SELECT * FROM {table}") == []
     assert await meta.get(db, "none") is None
+
+
+@pytest.mark.parametrize(("members", "has_model", "is_over"), [(2, True, True), (1, True, False), (2, False, False)])
+async def test_a_box_that_was_set_up_before_is_not_led_through_its_first_steps(
+    empty: Database, tmp_path: Path, members: int, has_model: bool, is_over: bool
+) -> None:
+    await migrate(empty, backup_dir=tmp_path, migrations=[each for each in shipped() if each.number < 15])
+    for number in range(members):
+        await users.add(empty, rows.user(f"login{number}"))
+    if has_model:
+        await models.add(empty, Model("m1", "tiny", (), 4096, 1024, True, 1))
+    await migrate(empty, backup_dir=tmp_path)
+    assert (await meta.get(empty, "first-run") is not None) is is_over

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
+from datetime import UTC, datetime
 
 import pytest
 
 from clawloops.errors import ClawLoopsError, Conflict, Gone, NotFound
 from clawloops.model.account import Invitation, Role
 from clawloops.model.audit import AuditEntry
+from clawloops.model.report import DAY_MS, Month, Part, day_of
 from clawloops.model.runtime import Want
 from clawloops.model.usage import Pace, Tokens, Total
 from clawloops.store import (
@@ -19,9 +21,11 @@ from clawloops.store import (
     runtimes,
     sessions,
     usage,
+    usage_days,
     users,
 )
 from clawloops.store.db import Database
+from clawloops.store.migrate import shipped
 from clawloops.store.seal import Sealed
 from tests.store import rows
 from tests.store.rows import NOW
@@ -141,15 +145,16 @@ async def test_an_expired_or_unknown_invitation_is_gone(db: Database) -> None:
 
 async def test_invitations_are_listed_newest_first_and_remember_who_came(db: Database) -> None:
     await users.add(db, rows.user(role=Role.OWNER))
-    setup = rows.invitation(created_at=NOW - 2)
-    used_setup = rows.invitation(created_at=NOW - 1, used_at=NOW)
+    setup = rows.invitation(role=Role.OWNER, created_at=NOW - 3)
+    of_a_shell = rows.invitation(created_at=NOW - 2)
+    used_setup = rows.invitation(role=Role.OWNER, created_at=NOW - 1, used_at=NOW)
     member = rows.invitation(invited_by="u-ada")
-    for each in (setup, used_setup, member):
+    for each in (setup, of_a_shell, used_setup, member):
         await invitations.add(db, each)
-    assert await invitations.all(db) == [member, used_setup, setup]
+    assert await invitations.all(db) == [member, used_setup, of_a_shell, setup]
     await invitations.set_used_by(db, used_setup.id, "u-ada")
     await invitations.delete_unused_setup(db)
-    assert await invitations.all(db) == [member, replace(used_setup, used_by="u-ada")]
+    assert await invitations.all(db) == [member, replace(used_setup, used_by="u-ada"), of_a_shell]
     await invitations.delete(db, member.id)
     assert await invitations.by_token(db, member.token_hash) is None
 
@@ -233,20 +238,52 @@ async def test_a_user_with_a_runtime_cannot_be_deleted_so_no_slug_is_reused(db: 
 
 
 async def test_calls_settled_twice_count_once_with_the_offset_beside_them(db: Database) -> None:
-    calls = [rows.call(first_ms=None), rows.call(at=NOW + 5), rows.call(user_id="u-bob")]
+    today = day_of(NOW)
+    failed = rows.call(user_id="u-bob", status=502, model="deaf")
+    calls = [rows.call(first_ms=None), rows.call(at=NOW + DAY_MS), failed]
     assert await usage.offset(db, "calls.log") == 0
     await usage.settle(db, calls[:2], log="calls.log", offset=200)
     await usage.settle(db, calls, log="calls.log", offset=300)
     assert await usage.offset(db, "calls.log") == 300
     assert await usage.offset(db, "other.log") == 0
-    assert await usage.total(db, "u-ada", NOW, NOW + 6) == Total(2, 200, 40, 20, 10)
-    assert await usage.total(db, "u-ada", NOW, NOW + 5) == Total(1, 100, 20, 10, 5)
-    assert await usage.total(db, None, NOW, NOW + 6) == Total(3, 300, 60, 30, 15)
-    assert await usage.total(db, "u-nobody", NOW, NOW + 6) == Total()
-    assert await usage.totals_by_user(db, NOW, NOW + 5) == {
-        "u-ada": Total(1, 100, 20, 10, 5),
-        "u-bob": Total(1, 100, 20, 10, 5),
-    }
+    one = Total(1, 100, 20, 10, 5)
+    assert await usage_days.total(db, range(today, today + 2), "u-ada") == Total(2, 200, 40, 20, 10)
+    assert await usage_days.total(db, range(today, today + 1), "u-ada") == one
+    assert await usage_days.total(db, range(today, today + 2), None) == Total(3, 300, 60, 30, 15, failed=1)
+    assert await usage_days.total(db, range(today, today + 2), "u-nobody") == Total()
+    assert await usage_days.answered(db) == {"small"}
+    by_day = {each.day: each.total for each in await usage_days.parts(db, range(today, today + 9), "u-ada")}
+    assert by_day == {today: one, today + 1: one}
+    assert sum(sum(each.values()) for each in (await usage_days.first_words(db, Month.around(NOW))).values()) == 2
+
+
+async def test_sums_over_the_box_and_over_months_are_those_of_the_days(db: Database) -> None:
+    """Over the turn of a month and of a year, with calls that came late; then as an upgrade makes them."""
+    new_year = int(datetime(2028, 1, 1, tzinfo=UTC).timestamp() * 1000)
+    for at in (new_year, new_year - 1, new_year - 1, new_year + 58 * DAY_MS, new_year + 59 * DAY_MS, new_year - DAY_MS):
+        calls = [rows.call(at=at, user_id=who, cost=cost) for who in ("u-ada", "u-bob") for cost in (0, 5)]
+        await usage.settle(db, calls, log="calls.log", offset=1)
+    everything = range(2**30)
+
+    async def sums() -> tuple[list[Part], list[dict[str, Total]]]:
+        parts = sorted(await usage_days.parts(db, everything, None), key=lambda each: (each.day, each.is_free))
+        return parts, [await usage_days.by_user(db, month) for month in months]
+
+    months = [Month(2027, 12), Month(2028, 1), Month(2028, 2), Month(2028, 3)]
+    parts, by_month = await sums()
+    of_each = [part for who in ("u-ada", "u-bob") for part in await usage_days.parts(db, everything, who)]
+    for part in parts:
+        same = [each.total for each in of_each if (each.day, each.is_free) == (part.day, part.is_free)]
+        assert part.total == Total.of(same)
+    assert [found["u-ada"].calls for found in by_month if found] == [6, 2, 4]
+    assert by_month[0]["u-bob"] == await usage_days.total(db, months[0].days, "u-bob")
+    upgrade = next(each for each in shipped() if "usage_sums" in each.name)
+    for statement in upgrade.statements(db.dialect):
+        if "CREATE TABLE" in statement:
+            await db.execute(f"DELETE FROM {statement.split()[2]}")
+        else:
+            await db.execute(statement)
+    assert await sums() == (parts, by_month)
 
 
 async def test_the_pace_of_a_backend_is_that_of_its_answers(db: Database) -> None:
@@ -271,13 +308,13 @@ async def test_a_settlement_that_fails_half_way_moves_neither_rows_nor_offset(db
     with pytest.raises(ClawLoopsError):
         await usage.settle(db, [rows.call() for _ in range(100)] + [broken], log="calls.log", offset=200)
     assert await usage.offset(db, "calls.log") == 100
-    assert (await usage.total(db, None, 0, NOW + 1)).calls == 1
+    assert (await usage_days.total(db, range(2**30), None)).calls == 1
 
 
 async def test_a_large_settlement_is_whole_and_sums_pass_32_bits(db: Database) -> None:
     many = [rows.call(tokens=Tokens(input=2**31)) for _ in range(200)]
     await usage.settle(db, many, log="calls.log", offset=1)
-    assert await usage.total(db, "u-ada", 0, NOW + 1) == Total(200, 200 * 2**31)
+    assert await usage_days.total(db, range(2**30), "u-ada") == Total(200, 200 * 2**31)
     await usage.settle(db, [], log="calls.log", offset=2**40)
     assert await usage.offset(db, "calls.log") == 2**40
 
@@ -296,3 +333,10 @@ async def test_a_meta_value_is_set_and_replaced(db: Database) -> None:
     await meta.put(db, "colour", "red")
     await meta.put(db, "colour", "blue")
     assert await meta.get(db, "colour") == "blue"
+
+
+async def test_of_two_who_set_a_meta_value_first_one_is_told_that_it_was(db: Database) -> None:
+    assert await meta.which(db, ["colour", "size"]) == frozenset()
+    assert [await meta.put_first(db, "colour", each) for each in ("red", "blue")] == [True, False]
+    assert await meta.get(db, "colour") == "red"
+    assert await meta.which(db, ["colour", "size"]) == {"colour"}

@@ -5,11 +5,9 @@ from __future__ import annotations
 import asyncio
 import re
 import secrets
-import socket
-from collections.abc import AsyncIterator, Coroutine, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import Collection, Sequence
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, field, replace
-from ipaddress import IPv4Network
 from pathlib import Path
 from typing import Any
 
@@ -17,55 +15,70 @@ import aiohttp
 from aiohttp import web
 from yarl import URL
 
+from clawloops.bench.peers import free_port
 from clawloops.clock import now_ms
 from clawloops.control.accounts import Accounts
+from clawloops.control.arrivals import Arrivals
 from clawloops.control.audit import Audit
 from clawloops.control.backends import Backends
 from clawloops.control.budgets import Budgets
 from clawloops.control.burn import BurnGuard
-from clawloops.control.connecting import BundledParts
+from clawloops.control.certificates import Certificates
+from clawloops.control.connections import Connections
+from clawloops.control.decoys import Decoys
+from clawloops.control.egress import Egress
+from clawloops.control.factors import Factors
+from clawloops.control.first_run import FirstRun
 from clawloops.control.groups import Groups
 from clawloops.control.handover import Handover
 from clawloops.control.hooks import Hooks
+from clawloops.control.inspections import Inspections
 from clawloops.control.invitations import Invitations
+from clawloops.control.issuer import Issuers
 from clawloops.control.keys import Keys
 from clawloops.control.ledger import Ledger
 from clawloops.control.library import Library
+from clawloops.control.logs import Logs
+from clawloops.control.mailing import Mailing
 from clawloops.control.models import Models
-from clawloops.control.prices import Prices
+from clawloops.control.passkeys import Passkeys
+from clawloops.control.reports import Reports
+from clawloops.control.resets import Resets
 from clawloops.control.rollouts import Rollouts
 from clawloops.control.runtimes import Runtimes
 from clawloops.control.sessions import Sessions
+from clawloops.control.tokens import Tokens
+from clawloops.control.trials import Trials
+from clawloops.control.upkeep import Upkeep
 from clawloops.control.workspaces import Workspaces
 from clawloops.gateway.health import Health
 from clawloops.gateway.journal import Journal
 from clawloops.gateway.queue import Queue
 from clawloops.gateway.route import Directory
+from clawloops.listening import MOST_FIELD
 from clawloops.model.account import Role, Session, SessionKind, User
+from clawloops.model.certificate import Tls
+from clawloops.model.decoy import DecoyKeys
 from clawloops.model.runtime import Phase, Runtime, View
 from clawloops.orchestrator.activity import Activity
 from clawloops.orchestrator.admission import Box as Room
 from clawloops.orchestrator.admission import Gate
 from clawloops.orchestrator.board import Board
-from clawloops.runtimes.client import Engine
-from clawloops.runtimes.spec import Install
+from clawloops.orchestrator.gauges import Gauges
+from clawloops.orchestrator.walls import Walls
 from clawloops.store import users
-from clawloops.store.db import Database, open_database
-from clawloops.store.migrate import migrate
+from clawloops.store.db import Database
 from clawloops.store.seal import Sealer
 from clawloops.web import cookies
+from clawloops.web.apps import dashboard_app
 from clawloops.web.context import Site, Stranger
-from clawloops.web.routes import auth_app, dashboard_app
+from clawloops.web.visit import Doorkeeper
+from tests.web.printed import Printed
+from tests.web.upkept import Kept
 
 BASE = "clawloops.localhost"
 IMAGE = "clawloops/openclaw:2"
 NAVIGATE = {"Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "document", "Accept": "text/html"}
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("", 0))  # free on every address: some listen on 127.0.0.2, too
-        return int(probe.getsockname()[1])
 
 
 @dataclass
@@ -74,13 +87,24 @@ class Box:
 
     site: Site
     db: Database
+    sealer: Sealer
     accounts: Accounts
     invitations: Invitations
     sessions: Sessions
+    factors: Factors
+    passkeys: Passkeys
+    resets: Resets
+    mailing: Mailing
+    issuers: Issuers
+    arrivals: Arrivals
     handover: Handover
+    inspections: Inspections
     runtimes: Runtimes
     hooks: Hooks
+    connections: Connections
     workspaces: Workspaces
+    logs: Logs
+    printed: Printed
     rollouts: Rollouts
     models: Models
     backends: Backends
@@ -88,23 +112,42 @@ class Box:
     queue: Queue
     groups: Groups
     ledger: Ledger
+    reports: Reports
     budgets: Budgets
     burn: BurnGuard
+    decoys: Decoys
+    walls: Walls
+    decoy_keys: DecoyKeys
+    egress: Egress
     library: Library
     keys: Keys
+    tokens: Tokens
     audit: Audit
     board: Board
     journal: Journal
     directory: Directory
+    gauges: Gauges
+    upkeep: Upkeep
+    kept: Kept
     http: aiohttp.ClientSession
     auth_port: int
     runtime_port: int
+    tools_port: int = field(default_factory=free_port)  # of the gateway for members' own tools, where a test opens it
     woken: list[str] = field(default_factory=list)
     roused: list[tuple[str, str]] = field(default_factory=list)
+    master: bytes = b""
     activity: Activity = field(default_factory=Activity)
     gate: Gate = field(default_factory=lambda: Gate(lambda: Room(memory_mb=9000, disk_mb=80_000, swap_mb=0), slots=1))
     strangers: Sequence[Stranger] = ()
+    certificates: Certificates = field(
+        default_factory=lambda: Certificates(Tls.NONE, BASE, address="", problem=Path("/nowhere"))
+    )
     dashboard: web.AppRunner | None = None
+    keeping: set[asyncio.Task[Any]] = field(default_factory=set)  # what goes on beside requests
+
+    async def settled(self, *, but: Collection[asyncio.Task[Any]] = ()) -> None:
+        """Once what goes on beside requests has ended; `but` for what may go on."""
+        await asyncio.gather(*(self.keeping - set(but)))
 
     async def rouse(self, runtime_id: str, why: str) -> None:
         """Stands for the orchestrator: a paused runtime goes on, a stopped one begins to boot."""
@@ -113,16 +156,32 @@ class Box:
         phase = {Phase.PAUSED: Phase.READY, Phase.ASLEEP: Phase.BOOT}.get(view.phase, view.phase)
         self.board.put(replace(view, phase=phase))
 
+    @property
+    def doorkeeper(self) -> Doorkeeper:
+        return Doorkeeper(
+            site=self.site, accounts=self.accounts, sessions=self.sessions, inspections=self.inspections,
+            runtimes=self.runtimes, board=self.board, waker=self, activity=self.activity,
+        )  # fmt: skip
+
     async def open_dashboard(self) -> None:
         """Serve the public listener."""
+        first_run = FirstRun(
+            self.db, self.audit, accounts=self.accounts, factors=self.factors, models=self.models,
+            invitations=self.invitations, ledger=self.ledger,
+        )  # fmt: skip
+        door = f"127.0.0.1:{self.tools_port}"
         app = dashboard_app(
-            site=self.site, accounts=self.accounts, invitations=self.invitations, sessions=self.sessions,
-            handover=self.handover, runtimes=self.runtimes,
-            models=self.models, backends=self.backends, groups=self.groups, ledger=self.ledger,
-            limits=self.budgets, burn=self.burn, stacks=self.library,
-            keys=self.keys, audit=self.audit,
-            board=self.board, waker=self, activity=self.activity, hooks=self.hooks, host=self,
-            workspaces=self.workspaces, rollouts=self.rollouts, runtime_port=self.runtime_port,
+            doorkeeper=self.doorkeeper, site=self.site, accounts=self.accounts, invitations=self.invitations,
+            sessions=self.sessions, inspections=self.inspections, factors=self.factors, passkeys=self.passkeys,
+            handover=self.handover, runtimes=self.runtimes, models=self.models, backends=self.backends,
+            groups=self.groups, ledger=self.ledger, reports=self.reports, limits=self.budgets, burn=self.burn,
+            decoys=self.decoys, egress=self.egress, stacks=self.library, keys=self.keys, tokens=self.tokens,
+            resets=self.resets, mailing=self.mailing, issuers=self.issuers, arrivals=self.arrivals, first_run=first_run,
+            trials=Trials(self.models, self.directory, self.audit, self.http, door=door),
+            audit=self.audit, board=self.board, waker=self, activity=self.activity, hooks=self.hooks, host=self,
+            connections=self.connections,
+            workspaces=self.workspaces, logs=self.logs, rollouts=self.rollouts, certificates=self.certificates,
+            gauges=self.gauges, upkeep=self.upkeep, runtime_port=self.runtime_port,
         )  # fmt: skip
         self.dashboard = await serve(app, self.site.port)
 
@@ -191,73 +250,9 @@ class Box:
         )
 
 
-@asynccontextmanager
-async def opened_box(folder: Path) -> AsyncIterator[Box]:
-    async with AsyncExitStack() as stack:
-        db = await open_database(f"sqlite:///{folder}/clawloops.db")
-        stack.push_async_callback(db.close)
-        await migrate(db, backup_dir=folder / "backups")
-        port, auth_port, runtime_port = free_port(), free_port(), free_port()
-        ca_file = folder / "ca.crt"
-        ca_file.write_text("-----BEGIN CERTIFICATE-----\n")
-        site = Site(
-            origin=f"http://{BASE}:{port}", base=BASE, scheme="http", port=port, secure=False,
-            ca_file=ca_file, has_ollama=True, has_litellm=True,
-            memory_mb=2048, cpus=2.0,
-        )  # fmt: skip
-        http = await stack.enter_async_context(
-            aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar(), auto_decompress=True)
-        )
-        audit, sessions, board, directory = Audit(db, b"key"), Sessions(db), Board(), Directory()
-        accounts = Accounts(db, sessions, audit)
-        woken: list[str] = []
-        runtimes = Runtimes(db, audit, pool=IPv4Network("10.201.0.0/24"), wake=woken.append)
-        bundled = BundledParts(ollama_url="", litellm_url="", litellm_key="")
-        sealer = Sealer(secrets.token_bytes(32), install_id="0" * 8)
-        keeping: set[asyncio.Task[None]] = set()
-
-        def keep(work: Coroutine[Any, Any, None]) -> None:
-            keeping.add(asyncio.create_task(work))
-
-        prices = Prices(db, audit, http, bundled)
-        models = Models(db, sealer, directory, audit, prices=prices, wake_all=lambda: None)
-        health, queue = Health(), Queue(weight_of=directory.weight_of)
-        backends = Backends(db, sealer, http, models, health=health, queue=queue, audit=audit, bundled=bundled)
-        library = Library(db, http, backends, models, audit, bundled=bundled, data=folder / "imports", keep=keep)
-        journal = Journal(folder / "usage.log")
-        ledger = Ledger(db, journal)
-        stack.callback(journal.close)
-        accounts.on_disabled = runtimes.stop_for
-        install = Install(install_id="0" * 8, data=str(folder), edge="", image=IMAGE)
-        box = Box(
-            site=site, accounts=accounts, sessions=sessions, runtimes=runtimes, board=board, db=db,
-            hooks=Hooks(db, audit, wake=woken.append),
-            rollouts=Rollouts(db, audit, install=install, look=lambda: woken.append("")),
-            workspaces=Workspaces(
-                db, audit, runtimes, Engine(), install_id="0" * 8, data=str(folder), wake=woken.append
-            ),
-            invitations=Invitations(db, accounts, audit, origin=site.origin), handover=Handover(sessions),
-            models=models, backends=backends, health=health, queue=queue,
-            groups=Groups(db, audit, changed=models.changed),
-            ledger=ledger, budgets=Budgets(db, audit, ledger, keep=keep), burn=BurnGuard(db, audit, keep=keep),
-            library=library,
-            keys=Keys(db, audit, directory),
-            audit=audit, journal=journal, directory=directory, http=http,
-            auth_port=auth_port, runtime_port=runtime_port, woken=woken,
-        )  # fmt: skip
-        auth = auth_app(
-            site=site, accounts=accounts, sessions=sessions, runtimes=runtimes, board=board, waker=box,
-            activity=box.activity,
-        )  # fmt: skip
-        await listen(stack, auth, auth_port)
-        stack.push_async_callback(box.close_dashboard)
-        await box.open_dashboard()
-        yield box
-
-
 async def serve(app: web.Application, port: int, host: str = "127.0.0.1") -> web.AppRunner:
     """As in production: a real runner, whose handlers are cancelled when their client leaves."""
-    runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=2.0)
+    runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=2.0, max_field_size=MOST_FIELD)
     await runner.setup()
     await web.TCPSite(runner, host, port).start()
     return runner

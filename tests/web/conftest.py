@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.web.box import Box, opened_box
+from tests.web.box import Box
+from tests.web.opened import opened_box
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from clawloops.model.account import SessionKind, User
+from clawloops.model.account import Role, SessionKind, User
 from clawloops.web import cookies
 from tests.web.box import NAVIGATE, Box
 
@@ -14,16 +14,16 @@ EDGE = "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 Chrome/140.
 PASSWORD = "correct horse battery"
 
 
-async def _joined(box: Box, login: str) -> User:
+async def joined(box: Box, login: str, role: Role = Role.MEMBER) -> User:
     """A member with a password."""
-    user = await box.member(login)
+    user = await box.member(login, role)
     draft = await box.accounts.draft(login=f"{login}-x", name="x", password=PASSWORD, role=user.role)
     await box.db.execute("UPDATE users SET password_hash = $1 WHERE id = $2", draft.password_hash, user.id)
     await box.accounts.load()
     return box.accounts.get(user.id)
 
 
-async def _sign_in(box: Box, login: str, agent: str, password: str = PASSWORD) -> tuple[int, str]:
+async def sign_in(box: Box, login: str, agent: str, password: str = PASSWORD) -> tuple[int, str]:
     """The status, and the cookie of the session ("" for none), by the form as a browser sends it."""
     shown = await box.page("/sign-in")
     given = shown.headers["Set-Cookie"].split(";")[0]
@@ -45,9 +45,9 @@ async def _sign_in(box: Box, login: str, agent: str, password: str = PASSWORD) -
 
 
 async def test_it_shows_where_one_is_signed_in_and_signs_one_out(box: Box) -> None:
-    await _joined(box, "mia")
-    _, here = await _sign_in(box, "mia", FIREFOX)
-    _, phone = await _sign_in(box, "mia", SAFARI)
+    await joined(box, "mia")
+    _, here = await sign_in(box, "mia", FIREFOX)
+    _, phone = await sign_in(box, "mia", SAFARI)
     text = await (await box.page("/account", here)).text()
     assert text.count("<li>") == 2 and "from 192.0.2.7" in text
     assert "Firefox on Linux" in text and "Safari on iPhone" in text and text.count("this one") == 1
@@ -60,7 +60,7 @@ async def test_it_shows_where_one_is_signed_in_and_signs_one_out(box: Box) -> No
 
 
 async def test_everywhere_else_is_everywhere_but_here_and_nobody_elses(box: Box) -> None:
-    mia, ben = await _joined(box, "mia"), await _joined(box, "ben")
+    mia, ben = await joined(box, "mia"), await joined(box, "ben")
     (here, _), (other, parent), (bens, _) = [await box.signed_in(each) for each in (mia, mia, ben)]
     runtime = await box.runtimes.open(mia)
     inside, _ = await box.sessions.issue(mia.id, SessionKind.WORKSPACE, runtime_id=runtime.id, parent=parent)
@@ -81,19 +81,19 @@ async def test_nobody_ends_the_session_of_another(box: Box) -> None:
 
 
 async def test_a_new_password_signs_everybody_else_out_and_the_old_one_is_worth_nothing(box: Box) -> None:
-    mia = await _joined(box, "mia")
+    mia = await joined(box, "mia")
     (here, _), (other, _) = await box.signed_in(mia), await box.signed_in(mia)
     reply = await box.send("/account/password", here, current=PASSWORD, password="quite another sentence")
     assert (reply.status, reply.headers["Location"]) == (303, "/account?changed")
     assert "Your password is changed" in await (await box.page("/account?changed", here)).text()
     assert box.accounts.user_of(other) is None and box.accounts.user_of(here) is not None
-    assert (await _sign_in(box, "mia", EDGE))[0] == 401
-    assert (await _sign_in(box, "mia", EDGE, "quite another sentence"))[0] == 303
+    assert (await sign_in(box, "mia", EDGE))[0] == 401
+    assert (await sign_in(box, "mia", EDGE, "quite another sentence"))[0] == 303
     assert "Edge on Windows" in await (await box.page("/account", here)).text()
 
 
 async def test_without_the_right_password_nothing_is_changed(box: Box) -> None:
-    mia = await _joined(box, "mia")
+    mia = await joined(box, "mia")
     (here, _), (other, _) = await box.signed_in(mia), await box.signed_in(mia)
     reply = await box.send("/account/password", here, current="wrong", password="quite another sentence")
     assert reply.status == 400 and "That is not your password" in await reply.text()
@@ -103,12 +103,12 @@ async def test_without_the_right_password_nothing_is_changed(box: Box) -> None:
     assert PASSWORD not in text, "what was right is not written back either"
     assert 'autofocus aria-describedby="f-password-note"' in " ".join(text.split())
     assert box.accounts.user_of(other) is not None
-    assert (await _sign_in(box, "mia", FIREFOX))[0] == 303
+    assert (await sign_in(box, "mia", FIREFOX))[0] == 303
 
 
 @pytest.mark.attacks(20)
 async def test_guessing_the_password_behind_a_session_is_slowed_down(box: Box) -> None:
-    mia = await _joined(box, "mia")
+    mia = await joined(box, "mia")
     here, _ = await box.signed_in(mia)
     seen = [
         (await box.send("/account/password", here, current=f"guess {n}", password="quite another one")).status

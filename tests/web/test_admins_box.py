@@ -1,13 +1,14 @@
-"""The box as admins see it: what is left, who waits, every workspace, and strangers that nobody touches."""
+"""The box as admins see it: who waits, every workspace, and strangers that nobody touches."""
 
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from clawloops.model.account import Role
 from clawloops.model.rollout import Rollout, RolloutState
-from clawloops.model.runtime import Phase, View
+from clawloops.model.runtime import Phase, Sandbox, View
+from clawloops.orchestrator.walls import Finding, Verdict
 from clawloops.store import rollouts
 from clawloops.store import volumes as rows
 from clawloops.web import cookies
@@ -21,7 +22,7 @@ class Found:
     why: str
 
 
-async def test_it_shows_what_is_left_and_every_workspace_with_its_reason(box: Box) -> None:
+async def test_it_shows_every_workspace_with_its_reason(box: Box) -> None:
     token, _ = await box.signed_in(await box.member("olga", Role.OWNER))
     mia = await box.workspace(await box.member("mia"), Phase.READY)
     ben = await box.workspace(await box.member("ben"), Phase.QUEUED)
@@ -29,11 +30,15 @@ async def test_it_shows_what_is_left_and_every_workspace_with_its_reason(box: Bo
     box.gate.ask(ben.id, memory_mb=2048)
     box.board.put(View(ben.id, Phase.QUEUED, "others are starting first", place=(1, 1)))
     page = await (await box.page("/box", token)).text()
-    assert "8.8 GiB" in page and "78.1 GiB" in page and "none" in page
     assert 'data-count="Awake">1<' in page and 'data-count="Waiting">1<' in page
     assert "Next to start: others are starting first." in page
     assert f"/box/workspaces/{mia.id}" in page and "Pause, then stop" in page
     assert "Not ours" not in page
+    assert "share this host&#39;s kernel, behind" in page
+    box.site = replace(box.site, sandbox=Sandbox.RUNSC)
+    await box.close_dashboard()
+    await box.open_dashboard()
+    assert "start in gVisor (runsc)" in await (await box.page("/box", token)).text()
 
 
 async def test_strangers_are_told_with_the_command_that_a_person_may_use(box: Box) -> None:
@@ -45,6 +50,34 @@ async def test_strangers_are_told_with_the_command_that_a_person_may_use(box: Bo
     page = await (await box.page("/box", token)).text()
     assert "docker rm --force clawloops-00000000-x" in page and "It is &lt;b&gt;odd&lt;/b&gt;." in page
     assert "docker volume rm clawloops-00000000-ws-r9" in page
+
+
+async def test_open_walls_are_told_to_admins_on_every_page_and_to_nobody_else(box: Box) -> None:
+    owner, _ = await box.signed_in(await box.member("olga", Role.OWNER))
+    member, _ = await box.signed_in(await box.member("mia"))
+    box.walls.tested(Finding(Verdict.CLOSED, "", 1))
+    page = await (await box.page("/box", owner)).text()
+    assert 'id="walls-state">Closed<' in page and 'id="alarm"' not in page
+    box.walls.tested(Finding(Verdict.OPEN, "there is a way to <b>this host</b>", 2))
+    for path in ("/", "/models", "/members"):
+        page = await (await box.page(path, owner)).text()
+        assert "All workspaces are stopped: there is a way to &lt;b&gt;this host&lt;/b&gt;." in page, path
+    page = await (await box.page("/box", owner)).text()
+    assert 'id="walls-state">Open<' in page and "There is a way to &lt;b&gt;this host&lt;/b&gt;." in page
+    assert 'id="alarm"' not in page, "it is told there anyway, and kept up to date"
+    assert 'id="alarm"' not in await (await box.page("/", member)).text()
+    box.walls.tested(Finding(Verdict.UNTESTED, "the canary does not answer", 3))
+    page = await (await box.page("/box", owner)).text()
+    assert "The canary does not answer. What was stopped stays so." in page
+    assert 'id="alarm"' in await (await box.page("/members", owner)).text()
+    for _ in range(2):
+        box.walls.tested(Finding(Verdict.CLOSED, "", 4))
+    assert 'id="alarm"' not in await (await box.page("/", owner)).text()
+    box.walls.tested(Finding(Verdict.UNTESTED, "the canary does not answer", 5))
+    page = await (await box.page("/box", owner)).text()
+    assert "Nobody is stopped for that." in page and 'id="alarm"' not in page
+    box.walls.saw("r1", "another container was put on its network")
+    assert "A workspace is stopped because of an open network" in await (await box.page("/", owner)).text()
 
 
 async def test_it_follows_what_happens(box: Box) -> None:

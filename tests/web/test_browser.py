@@ -29,7 +29,7 @@ async def test_a_person_joins_and_opens_a_workspace(box: Box, desk: Desk) -> Non
     await page.get_by_label("Login").fill("olga")
     await page.get_by_label("Password").fill(PASSWORD)
     await page.get_by_role("button", name="Become the owner").click()
-    await expect(page.get_by_role("heading", name="Get started")).to_be_visible()
+    await expect(page.get_by_role("heading", name="Hello, Olga")).to_be_visible()
     await page.get_by_role("button", name="Open workspace").click()
     await expect(page.get_by_role("heading", name="Opening your workspace")).to_be_visible()
     olga = box.accounts.members()[0]
@@ -41,12 +41,12 @@ async def test_a_person_joins_and_opens_a_workspace(box: Box, desk: Desk) -> Non
     await expect(page.locator(".now .took")).not_to_have_text("0.0 s")
     box.show(runtime, Phase.READY, address="127.0.0.1")
     origin = box.site.workspace_origin(runtime.slug)
+    desk.expect_complaints("status of 503")
     # No Traefik here: the catch-all says that the route is on its way, on the workspace's own host, signed in.
     await expect(page.get_by_role("heading", name="Almost there")).to_be_visible(timeout=5000)
     assert page.url == f"{origin}/"
     names = {each["name"] for each in await desk.context.cookies(origin)}
     assert cookies.WORKSPACE in names and cookies.SESSION not in names
-    desk.complaints.clear()  # the 503 of that page
 
 
 @pytest.mark.attacks(10)
@@ -86,6 +86,7 @@ async def test_a_page_left_open_over_a_restart_recovers_by_itself(box: Box, desk
     page = await desk.context.new_page()
     await page.goto(box.site.origin + "/")
     await expect(page.locator("#workspace-state")).to_have_text("Starting")
+    desk.expect_complaints("ERR_CONNECTION_REFUSED", "ERR_INCOMPLETE_CHUNKED_ENCODING", "ERR_EMPTY_RESPONSE")
     began = time.monotonic()
     await box.close_dashboard()
     assert time.monotonic() - began < 1.5, "open streams must not hold up a restart"
@@ -93,4 +94,3 @@ async def test_a_page_left_open_over_a_restart_recovers_by_itself(box: Box, desk
     box.show(runtime, Phase.READY, address="127.0.0.1")
     await box.open_dashboard()
     await expect(page.locator("#workspace-state")).to_have_text("Ready", timeout=8000)
-    desk.complaints.clear()  # the refused connections in between

@@ -1,9 +1,9 @@
-"""ForwardAuth: each answer of the specification, and a fuzz against an oracle that is written the other way round."""
+"""ForwardAuth: each answer of the specification."""
 
 from __future__ import annotations
 
-import random
-from dataclasses import dataclass
+import re
+from dataclasses import dataclass, replace
 
 import aiohttp
 import pytest
@@ -14,6 +14,7 @@ from clawloops.web import cookies
 from clawloops.web.identity import SCOPES
 from clawloops.web.visit import Places
 from tests.web.box import NAVIGATE, Box
+from tests.web.door import Asked, Line, status_of
 
 Headers = list[tuple[str, str]]
 
@@ -205,6 +206,38 @@ async def test_closed_paths_are_closed_in_every_spelling(door: Door, uri: str) -
     assert (await door.ask(door.told(method="POST", uri=uri) + door.signed_in)).status == 404
 
 
+async def test_a_refusal_is_a_page_for_a_person_and_a_document_for_a_program(door: Door) -> None:
+    stolen, _ = await door.box.inside(await door.box.member("ben"), door.runtime)
+    sent = [*door.told(), ("Cookie", f"{cookies.WORKSPACE}={stolen}")]
+    page, problem = await door.ask(sent + door.navigates), await door.ask(sent)
+    text, document = await page.text(), await problem.json(content_type="application/problem+json")
+    assert (page.status, problem.status, document["status"]) == (403, 403, 403)
+    assert page.content_type == "text/html" and "This is not your workspace." in text
+    assert document["detail"].startswith("This is not your workspace.")
+    assert f"<code>{page.headers['X-Request-Id']}</code>" in text
+    assert document["request_id"] == problem.headers["X-Request-Id"] != page.headers["X-Request-Id"]
+    nonce = re.search(r"script-src 'nonce-([\w-]{22})'", page.headers["Content-Security-Policy"])
+    assert nonce is not None and f'nonce="{nonce[1]}"' in text and "/.clawloops/static/app.css" in text
+    for reply in (page, problem):
+        assert reply.headers["X-Content-Type-Options"] == "nosniff" and reply.headers["Cache-Control"] == "no-store"
+        assert "Server" not in reply.headers
+
+
+@pytest.mark.attacks(9)
+async def test_what_is_no_request_and_what_is_asked_elsewhere_is_refused(door: Door) -> None:
+    line, asked = Line(door.box.auth_port), Asked(door.runtime.id, door.host, door.cookie)
+    long = replace(asked, headers=[("X-Long", "y" * 40_000)])
+    for raw in (b"nonsense\r\n\r\n", long.raw()):
+        (answer,) = await line.ask(raw)
+        assert status_of(answer) == 400 and b"Clear this site's cookies" in answer
+    for path in (b"/", b"/forward-auth", b"/healthz"):
+        (answer,) = await line.ask(asked.raw().replace(b"/forward-auth/" + door.runtime.id.encode(), path))
+        assert status_of(answer) == 404
+    (answer,) = await line.ask(asked.raw().replace(b"GET ", b"POST ", 1))
+    assert status_of(answer) == 404
+    line.close()
+
+
 @pytest.mark.faults
 async def test_a_store_that_fails_denies(door: Door, monkeypatch: pytest.MonkeyPatch) -> None:
     async def broken(self: Places, slug: str) -> None:
@@ -219,72 +252,3 @@ async def test_a_known_workspace_is_admitted_without_a_query(door: Door) -> None
     assert (await door.ask(door.told() + door.signed_in)).status == 200
     await door.box.db.close()
     assert (await door.ask(door.told() + door.signed_in)).status == 200
-
-
-@pytest.mark.attacks(9)
-async def test_fuzzed_requests_pass_only_where_the_oracle_says_so(door: Door) -> None:
-    """The oracle never parses: it knows how each request was put together, and passes only all-good ones."""
-    dice = random.Random(20)
-    ben = await door.box.workspace(await door.box.member("ben"))
-    parent, _ = await door.box.signed_in(door.mia)
-    good = f"{cookies.WORKSPACE}={door.cookie}"
-    fine_cookies = [[good], [f"a=b; {good}"], [f"{good}; x"], [f"{good};  theme=dark"], ["q=1", good]]
-    poor_cookies = [
-        [], ["a=b"], [good, good], [f"{good}; {good}"], [good[:-1]], [good + "A"], [good.lower()],
-        [f"{cookies.WORKSPACE}={parent}"],
-        [good.replace("__Host-", "__host-")], [good.replace("__Host-", "")], [f'{cookies.WORKSPACE}="{door.cookie}"'],
-        [f"{good}, {good}"], [f"{cookies.WORKSPACE}x={door.cookie}"], ["=" + good], [f"a={good}"],
-    ]  # fmt: skip
-    poor_hosts = [
-        door.box.site.workspace_host(ben.slug),
-        door.host.upper(),
-        door.host + "0",
-        door.host + "/",
-        "",
-        door.host.split(":")[0],
-        "." + door.host,
-    ]
-    fine_uris = ["/", "/chat", "/api/v1/x", "/x?to=//evil", "/a%20b", "/api/v2/admin/rpc", "/..."]
-    poor_uris = [
-        "/api/v1/admin/rpc",
-        "/api/v1/%41dmin/rpc",
-        "/.clawloops/live",
-        "/./.ClawLoops/x",
-        "chat",
-        "",
-        "http://x/",
-        "*",
-    ]
-    passed = 0
-    for _ in range(2000):
-        flaws = set(
-            dice.sample(["cookie", "host", "uri", "id", "proto", "origin", "phase"], dice.choice([0, 0, 0, 1, 1, 2]))
-        )
-        headers: Headers = [
-            ("X-Forwarded-Method", dice.choice(["GET", "POST", "PUT", "OPTIONS", "HEAD", "DELETE", "get"])),
-            ("X-Forwarded-Host", dice.choice(poor_hosts) if "host" in flaws else door.host),
-            ("X-Forwarded-Uri", dice.choice(poor_uris) if "uri" in flaws else dice.choice(fine_uris)),
-            ("X-Forwarded-Proto", dice.choice(["https", "ws", ""]) if "proto" in flaws else "http"),
-        ]
-        headers += [("Cookie", each) for each in dice.choice(poor_cookies if "cookie" in flaws else fine_cookies)]
-        if "origin" in flaws:
-            headers += [
-                ("Sec-WebSocket-Key", "x"),
-                ("Origin", dice.choice(["null", "http://evil.example", door.box.site.origin])),
-            ]
-        elif dice.random() < 0.2:
-            headers += [("Sec-WebSocket-Key", "x"), ("Origin", door.origin)]
-        headers += [
-            each
-            for each in [*door.navigates, ("X-Clawloops-User", "root"), ("Authorization", "y")]
-            if dice.random() < 0.5
-        ]
-        door.box.show(
-            door.runtime, dice.choice([Phase.BOOT, Phase.STOPPED, Phase.UNKNOWN]) if "phase" in flaws else Phase.READY
-        )
-        dice.shuffle(headers)
-        reply = await door.ask(headers, dice.choice([ben.id, "r0", "%2e%2e"]) if "id" in flaws else "")
-        assert (reply.status == 200) == (not flaws), (flaws, reply.status, headers)
-        assert reply.status in (200, 302, 400, 401, 403, 404, 503), (reply.status, headers)
-        passed += reply.status == 200
-    assert passed > 500

@@ -43,7 +43,7 @@ async def test_a_key_is_shown_once_with_what_to_write_where(box: Box) -> None:
     assert box.directory.find_key(key).models == {"large"}
     page = await (await box.page("/keys", session)).text()
     assert key not in page and key[:10] in page and "laptop" in page and "never used" in page
-    (use,) = await box.keys.of(mia, since=0)
+    (use,) = await box.keys.of(mia)
     box.journal.append(
         Call("0" * 32, now_ms(), mia.id, "", "large", "b0", Tokens(input=1200, output=34), 200, 5, 9, use.key.id)
     )
@@ -74,12 +74,12 @@ async def test_only_its_owner_revokes_a_key(box: Box) -> None:
     mia, session = await _member(box, "mia")
     _, other = await _member(box, "ben")
     key = await _made(box, session)
-    (use,) = await box.keys.of(mia, since=0)
+    (use,) = await box.keys.of(mia)
     assert (await box.send(f"/keys/{use.key.id}/revoke", other)).status == 404
     assert box.directory.find_key(key)
     assert use.key.id not in await (await box.page("/keys", other)).text()
     assert (await box.send(f"/keys/{use.key.id}/revoke", session)).status == 303
-    assert await box.keys.of(mia, since=0) == []
+    assert await box.keys.of(mia) == []
 
 
 async def test_a_refused_form_keeps_what_was_typed(box: Box) -> None:

@@ -46,9 +46,9 @@ async def test_the_setup_link_makes_the_owner_once(box: Box) -> None:
         refused.status == 400 and "at least 10 characters" in text and 'value="Ada L"' in text and "short" not in text
     )
     done = await box.ask("POST", path, headers=sent, data={**fields, "password": "correct horse"})
-    assert (done.status, done.headers["Location"]) == (303, "/")
+    assert (done.status, done.headers["Location"]) == (303, "/first-run")
     home = await box.page("/", cookie_of(done, cookies.SESSION))
-    assert home.status == 200 and "Get started" in await home.text()
+    assert home.status == 200 and "First steps" in await home.text()
     again = await box.page(path)
     assert again.status == 410 and "Ask for a new one" in await again.text()
     # and the password works
@@ -74,10 +74,10 @@ async def test_without_a_session_a_page_leads_to_sign_in_and_a_program_gets_401(
 
 async def test_members_do_not_see_the_pages_of_admins(box: Box) -> None:
     token, _ = await box.signed_in(await box.member("mia"))
-    for path in ("/models", "/members", "/box"):
+    for path in ("/models", "/members", "/box", "/first-run"):
         assert (await box.page(path, token)).status == 403
     home = await (await box.page("/", token)).text()
-    assert "/members" not in home and "Get started" not in home
+    assert "/members" not in home and "First steps" not in home
 
 
 async def test_a_duplicate_or_damaged_cookie_is_refused(box: Box) -> None:
@@ -199,6 +199,22 @@ async def test_an_unforeseen_error_is_a_page_that_leaks_nothing(box: Box, monkey
     program = await box.ask("GET", "/", headers={"Cookie": f"{cookies.SESSION}={token}"})
     assert program.content_type == "application/problem+json"
     assert "secret" not in json.dumps(await program.json(content_type=None))
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "fields"),
+    [
+        ("POST", "/members", {"note": "Mia\0"}),
+        ("POST", "/keys", {"name": "\0"}),
+        ("POST", "/members/%00/disable", {}),
+        ("GET", "/audit?words=%00", {}),
+        ("GET", "/trust/%00", {}),
+    ],
+)
+async def test_a_nul_is_bad_input_wherever_it_stands(box: Box, method: str, path: str, fields: dict[str, str]) -> None:
+    token, _ = await box.signed_in(await box.member("olga", Role.OWNER))
+    reply = await (box.page(path, token) if method == "GET" else box.send(path, token, **fields))
+    assert reply.status == 400 and "NUL" in await reply.text()
 
 
 async def test_every_page_carries_the_headers_that_keep_others_out(box: Box) -> None:

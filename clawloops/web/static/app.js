@@ -5,6 +5,7 @@
 function follow(part) {
   const source = new EventSource(part.dataset.live);
   source.addEventListener("part", (event) => show(part, event.data));
+  source.addEventListener("more", (event) => add(part, event.data));
   source.addEventListener("ended", () => location.reload());
   source.addEventListener("error", () => {
     if (source.readyState !== EventSource.CLOSED) return; // it comes back by itself
@@ -45,9 +46,21 @@ function show(part, html) {
   ready(part);
 }
 
+// What goes to the end of a list that is kept short, which stays at its end unless somebody has scrolled up to read.
+function add(part, html) {
+  const list = part.querySelector("[data-keep]");
+  const atEnd = list.scrollHeight - list.scrollTop - list.clientHeight < 40;
+  list.insertAdjacentHTML("beforeend", html);
+  while (list.children.length > Number(list.dataset.keep)) list.firstElementChild.remove();
+  localise(list);
+  if (atEnd) list.scrollTop = list.scrollHeight;
+}
+
 function ready(part) {
   part.dataset.shownAt = String(performance.now());
   localise(part);
+  const list = part.querySelector("[data-keep]");
+  if (list) list.scrollTop = list.scrollHeight;
   const go = part.querySelector("[data-go]");
   if (go) location.replace(go.dataset.go);
 }
@@ -104,13 +117,19 @@ addEventListener("pageshow", (event) => {
   }
 });
 
+// A file for a text field is read here, and sent as what is in the field.
+document.addEventListener("change", async (event) => {
+  const field = document.getElementById(event.target.dataset?.fills ?? "");
+  if (field && event.target.files[0]) field.value = await event.target.files[0].text();
+});
+
 // Times come in UTC, and are shown in the time zone of whoever reads them.
 function localise(part) {
-  for (const each of part.querySelectorAll("time[data-at]")) {
+  for (const each of part.querySelectorAll("time[data-at]:not([title])")) {
     const at = new Date(Number(each.dataset.at));
     const today = at.toDateString() === new Date().toDateString();
-    each.textContent = at.toLocaleString([], today ? { hour: "2-digit", minute: "2-digit", second: "2-digit" }
-      : { day: "numeric", month: "short", hour: "2-digit", minute: "2-digit" });
+    const clock = { hour: "2-digit", minute: "2-digit", ...(today || "fine" in each.dataset ? { second: "2-digit" } : {}) };
+    each.textContent = at.toLocaleString([], today ? clock : { day: "numeric", month: "short", ...clock });
     each.title = at.toLocaleString();
   }
 }

@@ -1,0 +1,1 @@
+"""The JSON API: what a program with a token can do, and what it cannot."""
