@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -116,13 +116,14 @@ class Upgrade:
 
 
 async def show(request: web.Request) -> web.Response:
+    runtimes = await request.app[RUNTIMES].all(by=request[USER])
     return render(
         request,
         "box.html",
         version=__version__,
         python=platform.python_version(),
         kernel=platform.release(),
-        **(await gauges.values(request) | await _values(request)),
+        **(gauges.values(request, runtimes) | await _values(request, runtimes)),
     )
 
 
@@ -156,15 +157,16 @@ async def set_consequence(request: web.Request) -> web.Response:
 
 async def live(request: web.Request) -> web.StreamResponse:
     async def part() -> tuple[object, str]:
-        text = render_part(request, "partials/box.html", **await _values(request))
+        runtimes = await request.app[RUNTIMES].all(by=request[USER])
+        text = render_part(request, "partials/box.html", **await _values(request, runtimes))
         return text, text
 
     return await stream(request, request[SESSION], "", part, every_s=OFTEN_S)
 
 
-async def _values(request: web.Request) -> dict[str, Any]:
+async def _values(request: web.Request, runtimes: Sequence[Runtime]) -> dict[str, Any]:
     app = request.app
-    lines = [_line(app, each) for each in await app[RUNTIMES].all(by=request[USER])]
+    lines = [_line(app, each) for each in runtimes]
     counts = Counter(_COUNTED.get(each.view.phase, "Awake") for each in lines)
     queue = app[HOST].gate.queue()
     waiting = [each for each in lines if each.runtime.id in queue]

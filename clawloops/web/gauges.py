@@ -9,6 +9,7 @@ from typing import Any
 from aiohttp import web
 
 from clawloops.model.gauge import Share
+from clawloops.model.runtime import Runtime
 from clawloops.orchestrator.gauges import EVERY_S, KEPT
 from clawloops.web.context import ACCOUNTS, GAUGES, RUNTIMES, SESSION, UPKEEP, USER
 from clawloops.web.live import stream
@@ -43,18 +44,19 @@ class Line:
 
 async def live(request: web.Request) -> web.StreamResponse:
     async def part() -> tuple[object, str]:
-        text = render_part(request, "partials/gauges.html", **await values(request))
+        runtimes = await request.app[RUNTIMES].all(by=request[USER])
+        text = render_part(request, "partials/gauges.html", **values(request, runtimes))
         return text, text
 
     return await stream(request, request[SESSION], "", part, every_s=EVERY_S)
 
 
-async def values(request: web.Request) -> dict[str, Any]:
-    """What partials/gauges.html shows. From now on, for a while, containers and cards are looked at."""
+def values(request: web.Request, runtimes: Sequence[Runtime]) -> dict[str, Any]:
+    """What partials/gauges.html shows, of all `runtimes`. For a while now, containers and cards are looked at."""
     gauges = request.app[GAUGES]
     gauges.watch()
     history = list(gauges.history)
-    lines = await _lines(request, gauges.shares)
+    lines = _lines(request, gauges.shares, runtimes)
     return {
         "checkup": request.app[UPKEEP].checkup(by=request[USER]),
         "remedies": REMEDIES,
@@ -74,9 +76,9 @@ async def values(request: web.Request) -> dict[str, Any]:
     }
 
 
-async def _lines(request: web.Request, shares: Sequence[Share]) -> list[Line]:
+def _lines(request: web.Request, shares: Sequence[Share], runtimes: Sequence[Runtime]) -> list[Line]:
     accounts = request.app[ACCOUNTS]
-    owners = {each.id: accounts.get(each.owner).name for each in await request.app[RUNTIMES].all(by=request[USER])}
+    owners = {each.id: accounts.get(each.owner).name for each in runtimes}
     return [_line(each, owners, is_linked=request[USER].role.administers) for each in shares]
 
 
