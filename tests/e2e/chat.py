@@ -6,7 +6,7 @@ import itertools
 import time
 from dataclasses import dataclass
 
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Locator, Page, expect
 
 ANSWERS = ".chat-group.assistant .chat-bubble .chat-text"
 
@@ -74,12 +74,16 @@ class Chat:
         """Sends a message and waits for the whole answer."""
         text = f"{text} (Question {next(self._asked)}.)"
         self.send(text)
-        answer = self.page.locator(f"xpath={_answer_to(text)}").last
+        answer = self.answer_to(text)
         expect(answer).to_be_visible(timeout=limit_s * 1000)
         expect(self.log).to_contain_text("output tokens", timeout=limit_s * 1000)
         self._until_still(answer.inner_text, limit_s)
         growth: list[list[float]] = self.page.evaluate("window.__clawloopsGrowth")
         return Answer(text=answer.inner_text().strip(), first_ms=growth[0][0], growths=len(growth))
+
+    def answer_to(self, text: str) -> Locator:
+        """The last of what followed a message."""
+        return self.page.locator(f"xpath={_answer_to(text)}").last
 
     @staticmethod
     def _until_still(read: object, limit_s: float) -> None:

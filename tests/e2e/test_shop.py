@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,10 @@ pytestmark = [
     # Once is enough: nothing below depends on the way a browser came here.
     pytest.mark.parametrize("story", [pytest.param("http", id="http")], indirect=True),
 ]
+
+
+LIMITED_LIMIT_S = 420.0  # OpenClaw tries again by itself before it says so: measured, 134 s
+BACK_LIMIT_S = 420.0  # until it asks a provider again that limited it
 
 
 def _row(story: Story, name: str) -> Locator:
@@ -70,7 +75,7 @@ def test_a_model_file_is_brought_loaded_offered_and_removed(story: Story) -> Non
     expect(_row(story, "brought:latest")).to_have_count(0)
 
 
-@pytest.mark.limit(900)
+@pytest.mark.limit(1200)
 def test_a_budget_that_is_used_up_is_said_in_the_chat_and_on_the_first_page(story: Story) -> None:
     story.reach("chatted through LiteLLM")
     page = story.owner.page
@@ -87,7 +92,7 @@ def test_a_budget_that_is_used_up_is_said_in_the_chat_and_on_the_first_page(stor
         story.chat.send("Is there anything left for me?")
         # OpenClaw keeps a provider's words to itself, and names the kind of the refusal.
         said = re.compile("rate limited", re.IGNORECASE)
-        expect(story.chat.log.get_by_text(said).last).to_be_visible(timeout=200_000)
+        expect(story.chat.log.get_by_text(said).last).to_be_visible(timeout=LIMITED_LIMIT_S * 1000)
         story.picture(story.chat.page, "budget-in-the-chat")
         story.second.visit("/")
         expect(story.second.page.locator("#usage-title").locator("xpath=ancestor::section")).to_contain_text("used up")
@@ -96,12 +101,17 @@ def test_a_budget_that_is_used_up_is_said_in_the_chat_and_on_the_first_page(stor
         card.locator("summary").click()
         card.get_by_role("button", name="Remove it").click()
         expect(card).to_have_count(0)
-    for _ in range(5):  # OpenClaw leaves a provider alone for a moment that limited it
-        answer = story.chat.ask("And now?", 150)
-        if "cloud39" in answer.text:
+    # OpenClaw leaves a provider alone for a while that limited it, and says so, in a bubble or beside the conversation.
+    until = time.monotonic() + BACK_LIMIT_S
+    while True:
+        text = f"And now? ({until - time.monotonic():.0f} s are left.)"
+        try:
+            story.chat.send(text)
+            expect(story.chat.answer_to(text)).to_contain_text("cloud39", timeout=30_000)
             break
-        story.chat.page.wait_for_timeout(20_000)
-    assert "cloud39" in answer.text
+        except AssertionError:
+            if time.monotonic() > until:
+                raise
 
 
 def test_a_price_of_ones_own_is_set_where_a_name_leads(story: Story) -> None:

@@ -7,13 +7,17 @@ import time
 
 import pytest
 
+from clawloops.bench.peers import free_port
 from clawloops.clock import now_ms
 from clawloops.model.account import Role
 from clawloops.model.provider import Backend, BackendKind, Model, Place
 from clawloops.model.usage import Tokens
 from clawloops.store import backends, models, usage
 from tests.store import rows
-from tests.web.box import Box
+from tests.web import scenes
+from tests.web.box import Box, serve
+from tests.web.shop import Shop
+from tests.web.test_account import joined
 
 
 @pytest.fixture
@@ -148,3 +152,26 @@ async def test_the_library_of_an_ollama_that_does_not_answer_says_so_and_its_for
     pulls = (await box.library.shelf("b0", by=box.accounts.members()[0])).progress
     assert (await box.send(f"/models/library/b0/pulls/{pulls[0].pull.id}/cancel", admin)).status == 303
     assert "cancelled" in await (await box.page("/models/library/b0", admin)).text()
+
+
+async def test_the_library_names_whom_a_loaded_model_answers(box: Box) -> None:
+    owner = await joined(box, "olga", Role.OWNER)
+    token, _ = await box.signed_in(owner)
+    shop = await serve(Shop().app(), free_port())
+    await scenes.with_models(box, f"http://127.0.0.1:{shop.addresses[0][1]}")
+    await box.backends.set_load("b1", slots=1, watts=350, memory_mb=24_576, by=owner)
+    await box.member("linus")
+    calling = [
+        asyncio.create_task(box.queue.enter(await box.backends.get("b1"), person.id, "qwen3:8b", is_background=False))
+        for person in box.accounts.members()
+    ]
+    page = ""
+    for _ in range(50):  # Ollama is asked behind the page
+        page = await (await box.page("/models/library/b1", token)).text()
+        if "on the GPU" in page:
+            break
+        await asyncio.sleep(0.1)
+    assert "on the GPU · answers Olga</p>" in page, "and Linus waits"
+    for each in calling:
+        each.cancel()
+    await asyncio.gather(*calling, return_exceptions=True)
