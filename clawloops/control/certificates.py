@@ -44,10 +44,11 @@ class Standing:
         if self.served is None:
             return "none is served that fits"
         days = abs(self.served.ends_at - now_ms()) // DAY_MS
-        count = f"{days} day{'' if days == 1 else 's'}"
         if now_ms() >= self.served.ends_at:
-            return f"it ended {count} ago"
-        return f"it ends in {count}" if self.is_good else "it is not good yet"
+            return "it ended 1 day ago" if days == 1 else f"it ended {days} days ago"
+        if not self.is_good:
+            return "it is not good yet"
+        return "it ends in 1 day" if days == 1 else f"it ends in {days} days"
 
 
 class Certificates:

@@ -131,7 +131,12 @@ class Connections:
         await self._audit.record(by.id, f"{called} {done}", connection.name, leads)
         runtime = await runtimes.by_owner(self._db, by.id)
         if runtime is not None:
-            text = f"The {called} {connection.name} was {done} by {by.name}"
+            is_channel = connection.kind is Kind.TELEGRAM
+            text = (
+                f"The channel {connection.name} was {done} by {by.name}"
+                if is_channel
+                else f"The MCP server {connection.name} was {done} by {by.name}"
+            )
             await events.add(self._db, runtime.id, at=now_ms(), kind="settings", text=text, actor=by.id)
             self._wake(runtime.id)
 

@@ -41,15 +41,16 @@ class Alarm:
     @property
     def text(self) -> str:
         """The alarm in a sentence or two."""
-        whose = f"the workspace {self.slug}" if self.slug else "a workspace that is no more"
-        return f"The decoy key of {whose} {self.what}"
+        if not self.slug:
+            return f"The decoy key of a workspace that is no more {self.what}"
+        return f"The decoy key of the workspace {self.slug} {self.what}"
 
     @property
     def what(self) -> str:
         """The end of that sentence: what became of the decoy, and of its workspace."""
-        more = f" ({self.count} times in all)" if self.count > 1 else ""
-        held = " The workspace is stopped until an admin has looked at it." if self.is_held else ""
-        return f"was used {self.where[0][0]}{more}.{held}"
+        where = self.where[0][0]
+        used = f"was used {where} ({self.count} times in all)" if self.count > 1 else f"was used {where}"
+        return f"{used}. The workspace is stopped until an admin has looked at it." if self.is_held else f"{used}."
 
     @property
     def last_at(self) -> int:
@@ -231,8 +232,8 @@ class Decoys:
             times = "once" if alarm.count == 1 else f"{alarm.count} times"
             await self._audit.record(by.id, "decoy key renewed", alarm.slug or alarm.runtime_id, f"used {times}")
             if runtime is not None:
-                then = ", and it may run again" if alarm.is_held else ""
-                await self._note(runtime.id, f"{by.name} took note of that, and renewed the decoy{then}", by)
+                told = f"{by.name} took note of that, and renewed the decoy"
+                await self._note(runtime.id, f"{told}, and it may run again" if alarm.is_held else told, by)
         if runtime is not None:
             self._numbers[runtime.id] = runtime.decoy
         self._uses.pop(alarm.runtime_id, None)

@@ -67,7 +67,11 @@ class Hooks:
             self._changes += 1
             self._known.pop(runtime_id, None)
             await self._audit.record(by.id or None, "workspace webhooks", runtime.slug, told)
-            text = f"{told} by {by.name}"
+            text = (
+                f"Its webhook address was switched off by {by.name}"
+                if hook_hash is None
+                else f"Its webhook address was switched on by {by.name}"
+            )
             await events.add(self._db, runtime.id, at=now_ms(), kind="settings", text=text, actor=by.id or None)
             self._wake(runtime.id)
             return

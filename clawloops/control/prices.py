@@ -57,8 +57,8 @@ class Prices:
             raise BadInput("LiteLLM has not told its prices yet. Try again in a minute.", field="model")
         if name and name not in self._table:
             close = difflib.get_close_matches(name[:100], self._table, n=1)
-            meant = f" Did you mean {close[0]}?" if close else " Names are such as gpt-4o or claude-sonnet-4-5."
-            raise BadInput(f"LiteLLM's table of prices has no {name[:100]!r}.{meant}", field="model")
+            meant = f"Did you mean {close[0]}?" if close else "Names are such as gpt-4o or claude-sonnet-4-5."
+            raise BadInput(f"LiteLLM's table of prices has no {name[:100]!r}. {meant}", field="model")
         price = self._table[name][1] if name else FREE
         async with self._db.transaction():
             kept = {"name": name, "input": price.input, "output": price.output, "cached": price.cached}

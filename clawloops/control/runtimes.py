@@ -27,7 +27,6 @@ CONSOLE = User("", "", "the command line", Role.OWNER, "-", None, 0)
 """Whoever has a shell on the box. The audit names nobody."""
 
 _SLUG_ALPHABET = "abcdefghjkmnpqrstuvwxyz23456789"  # nothing that is misread aloud
-_WORDS = {Want.RUNNING: "Started", Want.STOPPED: "Stopped", Want.GONE: "Its container was deleted"}
 _POLICIES = {
     Policy.ALWAYS_ON: "it stays awake",
     Policy.PAUSE: "it may be paused",
@@ -87,8 +86,8 @@ class Runtimes:
             raise Forbidden("Only its owner can do this; an admin can stop it.")
         if want is Want.RUNNING:
             await self._allowed(runtime, by)
-        verb = "Woken" if runtime.want is want is Want.RUNNING else _WORDS[want]
-        changed = await self._change(runtime, lambda now: _wished(now, want, f"{verb} by {by.name}"))
+        told = f"Woken by {by.name}" if runtime.want is want is Want.RUNNING else _wanted(want, by)
+        changed = await self._change(runtime, lambda now: _wished(now, want, told))
         if changed.version != runtime.version:
             await self._audit.record(by.id or None, f"workspace wanted {want}", runtime.slug)
             await self._note(changed, "wish", changed.sleep_why, by)
@@ -250,6 +249,16 @@ def _wished(runtime: Runtime, want: Want, why: str) -> Runtime:
     if runtime.want is want and runtime.sleep is Sleep.AWAKE:
         return runtime
     return replace(runtime, want=want, sleep=Sleep.AWAKE, sleep_why=why, wake_at=0)
+
+
+def _wanted(want: Want, by: User) -> str:
+    match want:
+        case Want.RUNNING:
+            return f"Started by {by.name}"
+        case Want.STOPPED:
+            return f"Stopped by {by.name}"
+        case Want.GONE:
+            return f"Its container was deleted by {by.name}"
 
 
 def _administers(user: User) -> None:

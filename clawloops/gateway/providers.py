@@ -151,16 +151,19 @@ def _refused(
                 status=status,
             )
         case 404:
-            what = f"the model {model!r}" if model else "a list of models"
-            return BackendRefused(
-                f"'{backend.name}' does not know {what} (HTTP 404). Check the name"
-                + (", and that the address ends in /v1." if backend.kind is BackendKind.OPENAI else "."),
-                status=status,
-            )
+            is_openai = backend.kind is BackendKind.OPENAI
+            hint = "Check the name, and that the address ends in /v1." if is_openai else "Check the name."
+            if model:
+                return BackendRefused(
+                    f"'{backend.name}' does not know the model {model!r} (HTTP 404). {hint}", status=status
+                )
+            return BackendRefused(f"'{backend.name}' does not know a list of models (HTTP 404). {hint}", status=status)
         case 502 | 503 | 504:
-            return BackendUnavailable(f"'{backend.name}' is not ready (HTTP {status}). Try again in a minute. {words}")
+            text = f"'{backend.name}' is not ready (HTTP {status}). Try again in a minute."
+            return BackendUnavailable(f"{text} {words}".rstrip())
         case _:
-            return BackendRefused(f"'{backend.name}' refused the call (HTTP {status}): {words}", status=status)
+            text = f"'{backend.name}' refused the call (HTTP {status})"
+            return BackendRefused(f"{text}: {words}" if words else text, status=status)
 
 
 def _object(raw: bytes) -> dict[str, Any]:
@@ -172,10 +175,9 @@ def _object(raw: bytes) -> dict[str, Any]:
 
 
 def _not_a_backend(backend: Backend) -> str:
-    return (
-        f"Something answers at {backend.url or 'LiteLLM'}, but not like a model server. "
-        + ("An OpenAI-compatible address usually ends in /v1." if backend.kind is BackendKind.OPENAI else "")
-    ).strip()
+    text = f"Something answers at {backend.url or 'LiteLLM'}, but not like a model server."
+    is_openai = backend.kind is BackendKind.OPENAI
+    return f"{text} An OpenAI-compatible address usually ends in /v1." if is_openai else text
 
 
 def _secrets(*values: str | None) -> tuple[str, ...]:

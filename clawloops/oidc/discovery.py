@@ -43,7 +43,7 @@ def read(document: Mapping[str, Any], issuer: str, checked: Callable[[object, st
     if "S256" not in _list(document, "code_challenge_methods_supported", ["S256"]):
         raise BadIssuer("it does not take PKCE with S256")
     if not set(ALGORITHMS) & set(_list(document, "id_token_signing_alg_values_supported", ["RS256"])):
-        raise BadIssuer("it signs with none of " + ", ".join(ALGORITHMS))
+        raise BadIssuer(f"it signs with none of {', '.join(ALGORITHMS)}")
     ways = _list(document, "token_endpoint_auth_methods_supported", ["client_secret_basic"])
     if not {"client_secret_basic", "client_secret_post"} & set(ways):
         raise BadIssuer("it takes no client secret (client_secret_basic or client_secret_post)")

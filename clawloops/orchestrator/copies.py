@@ -167,8 +167,10 @@ async def _export(hands: Hands, job: Job, desired: Runtime) -> Outcome:
     await _room(hands, await archive.measure(source) // 2)
     manifest = {"slug": desired.slug, "image": desired.image, "exported_at": now_ms()}
     written = await archive.write_file(source, path, manifest, keep=may_leave, watch=_Watch(hands))
-    left_out = f" {written.left_out} links and pipes that lead out of it were left out." if written.left_out else ""
-    return Outcome(f"The file is ready ({_mib(written.bytes)}). It is kept for {EXPORT_HOURS} hours.{left_out}")
+    text = f"The file is ready ({_mib(written.bytes)}). It is kept for {EXPORT_HOURS} hours."
+    if written.left_out:
+        text = f"{text} {written.left_out} links and pipes that lead out of it were left out."
+    return Outcome(text)
 
 
 async def _import(hands: Hands, job: Job, desired: Runtime) -> Outcome:

@@ -171,8 +171,8 @@ def _tell(rollout: Rollout, state: RolloutState, note: str, *, now: int = 0) -> 
 
 def _count(seen: Seen, failed: Sequence[Runtime]) -> str:
     members = [each for each in seen.rows if each.volume_at and each.want is not Want.GONE and not each.pin]
-    text = f"{sum(1 for each in members if _is_on(seen, each))} of {len(members)}"
-    return text + "".join(f"; {each.slug} went back: {_failed(seen, each)}" for each in failed)
+    done = f"{sum(1 for each in members if _is_on(seen, each))} of {len(members)}"
+    return "; ".join([done, *(f"{each.slug} went back: {_failed(seen, each)}" for each in failed)])
 
 
 def _wanted(seen: Seen, row: Runtime) -> str:

@@ -42,11 +42,12 @@ _COMES_BACK = _GOES_ON | {Phase.QUEUED, Phase.NETWORK, Phase.CONTAINER, Phase.BO
 _SHUTDOWN = b'"event":"shutdown"'  # in the head of OpenClaw's frame; a page that is kept need not prepare for the end
 
 Closing = tuple[int, bytes]
+PAGE_USED = "its page was used"
 Socket = web.WebSocketResponse[bool] | aiohttp.ClientWebSocketResponse[bool]
 
 
 class Conversation:
-    """`watch` tells when there may be news about the session and the runtime. `by`: as `Visit.by`."""
+    """`watch` tells when there may be news about the session and the runtime. `why`: what is told of its use."""
 
     def __init__(
         self,
@@ -56,10 +57,10 @@ class Conversation:
         upstream: Socket,
         watch: Watch,
         *,
-        by: str = "",
+        why: str = PAGE_USED,
     ) -> None:
         self._app = app
-        self._why = f"its page was used{by}"
+        self._why = why
         self._id = runtime_id
         self._browser = browser
         self._upstream = upstream

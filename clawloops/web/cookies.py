@@ -14,6 +14,9 @@ STATE = "__Host-cl_hs"  # the hand-over's state, on the workspace's host
 FORM = "__Host-cl_form"  # ties a form to a browser that has no session yet (sign-in, join)
 TRIP = "__Host-cl_trip"  # ties the way to an identity provider and back to a browser
 
+LANGUAGE = "__Host-cl_language"  # of the pages; anything but one of ours counts for nothing, so it is not read strictly
+
+LANGUAGE_MAX_AGE_S = 365 * 24 * 3600
 TRIP_MAX_AGE_S = 600
 STATE_MAX_AGE_S = 120
 SESSION_MAX_AGE_S = 12 * 3600
@@ -48,6 +51,11 @@ def read(sent: Iterable[str]) -> dict[str, str]:
             )
         found[name] = value
     return found
+
+
+def language(sent: Iterable[str]) -> str:
+    """The language that this browser chose, whatever stands there; "" for none."""
+    return next((value for name, value, _ in _pairs(sent) if name == LANGUAGE), "")
 
 
 def foreign(sent: Iterable[str]) -> str:

@@ -193,5 +193,7 @@ async def _address(app: web.Application) -> State:
     standing = await app[CERTIFICATES].standing()
     if not standing.is_good:
         return State("Not trusted", "bad", f"{site.origin}: {standing.problem or standing.text}. Look at Box.")
-    trust = " Members first tell their system to trust it: the sign-in page says how." if site.ca_file else ""
-    return State("Served", "ok", f"{site.origin}, with a certificate: {standing.text}.{trust}")
+    text = f"{site.origin}, with a certificate: {standing.text}."
+    if site.ca_file:
+        text = f"{text} Members first tell their system to trust it: the sign-in page says how."
+    return State("Served", "ok", text)

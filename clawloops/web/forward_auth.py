@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from clawloops import log as logs
 from clawloops.errors import BadInput, Forbidden, NotFound, Unavailable
-from clawloops.web import cookies
+from clawloops.web import cookies, languages
 from clawloops.web.addresses import is_closed, is_navigation
 from clawloops.web.errors import PAGE, PROBLEM, page_of, problem_of, status_of, wait_of
 from clawloops.web.frames import is_quiet
@@ -132,6 +132,8 @@ class _Door:
         nonce, header = secrets.token_urlsafe(16), wait_of(error)
         if request is not None and is_navigation(request.method, request.header):
             self._refusals.note(request.method, "at a workspace's door", status_of(error), error)
+            accepted = ", ".join(request.all("accept-language"))
+            languages.speak(languages.language(languages.chosen(cookies.language(request.all("cookie")), accepted)))
             values = page_of(error, method=request.method, request_id=number)
             body = self._pages.text(PAGE, nonce=nonce, on_workspace=True, **values).encode()
             header["Content-Type"] = "text/html; charset=utf-8"

@@ -23,10 +23,11 @@ from clawloops.web.context import (
     SITE,
     USER,
 )
+from clawloops.web.figures import size
 from clawloops.web.first_run import first_steps
 from clawloops.web.live import stream
 from clawloops.web.notices import notices_for
-from clawloops.web.pages import render, render_part, size
+from clawloops.web.pages import render, render_part
 from clawloops.web.states import state_of
 
 OFTEN_S = 3.0  # a place in a queue changes without being told

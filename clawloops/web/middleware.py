@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hmac
 import logging
 import re
@@ -16,7 +17,7 @@ from clawloops import log as logs
 from clawloops.errors import BadInput, ClawLoopsError, Forbidden, NotSignedIn
 from clawloops.finishing import finish
 from clawloops.model.decoy import Place
-from clawloops.web import cookies, relay
+from clawloops.web import cookies, languages, relay
 from clawloops.web.addresses import in_query, is_navigation, safe_path
 from clawloops.web.api import problems
 from clawloops.web.context import (
@@ -62,6 +63,16 @@ async def number_requests(request: web.Request, handler: Handler) -> web.StreamR
         return await handler(request)
     finally:
         logs.request_id.reset(mark)
+
+
+@web.middleware
+async def choose_language(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """What every page that comes of this request is written in, those of errors, too."""
+    sent = cookies.language(request.headers.getall(hdrs.COOKIE, []))
+    code = languages.chosen(sent, request.headers.get(hdrs.ACCEPT_LANGUAGE, ""))
+    known = languages.known(code)
+    languages.speak(await asyncio.to_thread(languages.language, code) if known is None else known)
+    return await handler(request)
 
 
 @web.middleware
@@ -207,7 +218,7 @@ def no_nul(texts: Mapping[str, str]) -> None:
             raise BadInput("A character in it, NUL, stands in no text. Take it out, and send it again.", field=name)
 
 
-MIDDLEWARES = (number_requests, answer_errors, check_host, know_visitor, check_origin)
+MIDDLEWARES = (number_requests, choose_language, answer_errors, check_host, know_visitor, check_origin)
 
 
 def policy(site: Site, nonce: str) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -12,17 +11,19 @@ import jinja2
 from aiohttp import web
 from multidict import MultiDict, MultiMapping
 
-from clawloops.clock import now_ms
 from clawloops.errors import BadInput, ClawLoopsError
 from clawloops.model.account import User
 from clawloops.web import cookies
 from clawloops.web.addresses import OWN
 from clawloops.web.context import COOKIES, DECOYS, FIRST_RUN, HOST, NONCE, REFUSED, SENT, SLUG, USER, Site
 from clawloops.web.fields import plain
+from clawloops.web.figures import day, dollars, duration, energy, iso, moment, number, size, took, within
 from clawloops.web.files import Files
+from clawloops.web.languages import NAMES, spoken
 from clawloops.web.notices import Notice, notices_for
 from clawloops.web.states import sentence
 
+_FILTERS = (number, duration, day, within, moment, iso, sentence, took, size, dollars, plain, energy)
 SECRET_FIELDS = frozenset(
     {"password", "current", "key", "code", "secret", "secrets", "client_secret", "csrf"}
     | {"proof_password", "proof_code", "proof_answer"}
@@ -90,6 +91,7 @@ class Pages:
         alarm: str = "",
         notices: Sequence[Notice] = (),
         is_first_run: bool = False,
+        is_reached: bool = False,
         **values: Any,
     ) -> str:
         """The text of a page or of a partial."""
@@ -107,6 +109,9 @@ class Pages:
             alarm=alarm,
             notices=notices,
             is_first_run=is_first_run,
+            language=spoken().code,
+            languages=NAMES,
+            is_reached=is_reached,
             **values,
         )
 
@@ -122,20 +127,18 @@ def load_templates(folder: Path) -> jinja2.Environment:
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
+        extensions=["jinja2.ext.i18n"],
+    )
+    environment.policies["ext.i18n.trimmed"] = True
+    environment.install_gettext_callables(  # type: ignore[attr-defined]  # of the extension
+        lambda text: spoken().message(text),
+        lambda one, many, count: spoken().counted(one, many, count),
+        newstyle=True,
+        pgettext=lambda context, text: spoken().meant(context, text),
     )
     environment.filters.update(
-        number=number,
-        duration=duration,
-        day=day,
-        within=within,
-        moment=moment,
-        iso=iso,
-        sentence=sentence,
-        took=took,
-        size=size,
-        dollars=dollars,
-        plain=plain,
-        energy=energy,
+        {each.__name__: each for each in _FILTERS},
+        said=lambda text: spoken().said(text),
     )
     return environment
 
@@ -170,6 +173,7 @@ def render_part(request: web.Request, template: str, *, form_cookie: str | None 
         alarm=_alarm(request),
         notices=notices_for(request.app, user) if user is not None and not on_workspace else (),
         is_first_run=_is_admins(request) and request.app[FIRST_RUN].is_open,
+        is_reached=request.method == "GET",
         **values,
     )
 
@@ -183,73 +187,3 @@ def _alarm(request: web.Request) -> str:
 def _is_admins(request: web.Request) -> bool:
     user = request.get(USER)
     return user is not None and user.role.administers and request.get(SLUG) is None
-
-
-def number(value: int) -> str:
-    """1234567 -> 1,234,567"""
-    return f"{value:,}"
-
-
-def dollars(cost: int) -> str:
-    """µUSD as a person reads them: $12.30, and what is less than a cent to its first figures: $0.0042"""
-    amount = cost / 1_000_000
-    return f"${amount:,.2f}" if amount >= 0.01 or not cost else f"${amount:.2g}"
-
-
-def energy(mwh: int) -> str:
-    """Thousandths of a watt-hour: 0.42 Wh, 12 Wh, 1.3 kWh"""
-    if mwh >= 1_000_000:
-        return f"{mwh / 1_000_000:.1f} kWh"
-    return f"{mwh / 1000:.2f} Wh" if mwh < 10_000 else f"{mwh / 1000:.0f} Wh"
-
-
-def duration(ms: int) -> str:
-    """A length of time as a person reads it: 0.4 s, 12 s, 3 min 5 s, 2 h 10 min."""
-    seconds = max(0, ms) / 1000
-    if seconds < 10:
-        return f"{seconds:.1f} s"
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    return f"{whole // 60} min {whole % 60} s" if whole < 3600 else f"{whole // 3600:,} h {whole % 3600 // 60} min"
-
-
-def took(ms: int) -> str:
-    """As `duration`, to the millisecond where that is all: 19 ms."""
-    return f"{ms} ms" if 0 <= ms < 100 else duration(ms)
-
-
-def size(count: int) -> str:
-    """Bytes as a person reads them: 12 KiB, 3.4 MiB, 1.2 GiB."""
-    for unit, power in (("GiB", 30), ("MiB", 20), ("KiB", 10)):
-        if count >= 1 << power:
-            value = count / (1 << power)
-            return f"{value:.1f} {unit}" if value < 10 else f"{value:.0f} {unit}"
-    return f"{count} bytes"
-
-
-def day(instant: int) -> str:
-    """A Unix ms instant as a date (UTC): 29 Nov 2025"""
-    moment = datetime.fromtimestamp(instant / 1000, UTC)
-    return f"{moment.day} {moment:%b %Y}"
-
-
-def moment(instant: int) -> str:
-    """A Unix ms instant to the minute (UTC): 29 Nov, 14:05 UTC"""
-    at = datetime.fromtimestamp(instant / 1000, UTC)
-    return f"{at.day} {at:%b, %H:%M} UTC"
-
-
-def iso(instant: int) -> str:
-    """A Unix ms instant as the `datetime` attribute of HTML wants it: 2025-11-29T14:05:07Z"""
-    return f"{datetime.fromtimestamp(instant / 1000, UTC):%Y-%m-%dT%H:%M:%SZ}"
-
-
-def within(instant: int) -> str:
-    """How long until a Unix ms instant: in 7 days, in 3 hours, in 5 minutes."""
-    minutes = max(0, instant - now_ms() + 30_000) // 60_000
-    for size, word in ((1440, "day"), (60, "hour"), (1, "minute")):
-        if minutes >= size:
-            count = round(minutes / size)
-            return f"in {count} {word}{'' if count == 1 else 's'}"
-    return "in less than a minute"

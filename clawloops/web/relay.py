@@ -18,7 +18,7 @@ from yarl import URL
 from clawloops.errors import BadInput, Unavailable
 from clawloops.web import cookies
 from clawloops.web.context import BOARD, RUNTIME_PORT, UPSTREAM
-from clawloops.web.conversation import CLOSE_S, Conversation
+from clawloops.web.conversation import CLOSE_S, PAGE_USED, Conversation
 from clawloops.web.identity import identity_headers
 from clawloops.web.visit import DOORKEEPER, Ask, Asleep, Visit
 from clawloops.web.watch import WATCHES
@@ -51,7 +51,7 @@ async def pass_on(request: web.Request) -> web.StreamResponse:
                 protocols=(upstream.protocol,) if upstream.protocol else (),
             )
             await browser.prepare(request)
-            await Conversation(request.app, visit.place.id, browser, upstream, watch, by=visit.by).run()
+            await Conversation(request.app, visit.place.id, browser, upstream, watch, why=visit.told(PAGE_USED)).run()
         finally:
             await upstream.close()
     return browser

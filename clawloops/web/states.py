@@ -40,8 +40,10 @@ def state_of(runtime: Runtime | None, view: View) -> State:
     if view.phase is Phase.UNKNOWN:
         return State("Unknown", "bad", sentence(view.reason) or "Docker does not answer right now.")
     if view.phase is Phase.WORKING:
-        after = " It goes on by itself when that is done." if runtime.want is Want.RUNNING else ""
-        return State("Working", "busy", f"{sentence(view.reason)}{after}")
+        what = sentence(view.reason)
+        if runtime.want is Want.RUNNING:
+            what = f"{what} It goes on by itself when that is done."
+        return State("Working", "busy", what)
     match runtime.want:
         case Want.RUNNING:
             return _opening(runtime, view)
@@ -86,7 +88,8 @@ def state_of_walls(walls: Walls) -> State:
     why = sentence(walls.last.why)
     match walls.last.verdict:
         case Verdict.OPEN:
-            return State("Open", "bad", f"{why} All workspaces are stopped until the test has ended well twice.")
+            stops = "All workspaces are stopped until the test has ended well twice."
+            return State("Open", "bad", f"{why} {stops}")
         case Verdict.UNTESTED:
             stays = "What was stopped stays so." if walls.all_held else "Nobody is stopped for that."
             return State("Not tested", "bad", f"{why} {stays}")
@@ -152,20 +155,24 @@ def size_text(limits: Limits) -> str:
     """2 GiB of memory, 2 cores"""
     memory = f"{limits.memory_mb / 1024:.1f}".removesuffix(".0")
     cores = f"{limits.cpus:.1f}".removesuffix(".0")
-    return f"{memory} GiB of memory, {cores} core{'' if cores == '1' else 's'}"
+    return f"{memory} GiB of memory, 1 core" if cores == "1" else f"{memory} GiB of memory, {cores} cores"
 
 
 def _place(view: View) -> str:
     if view.place is None:
         return "Waiting to start"
     place, of = view.place
-    return "Next to start" if of == 1 else f"{_ordinal(place)} of {of} waiting to start"
-
-
-def _ordinal(number: int) -> str:
-    if number % 100 in (11, 12, 13):
-        return f"{number}th"
-    return f"{number}{ {1: 'st', 2: 'nd', 3: 'rd'}.get(number % 10, 'th') }"
+    if of == 1:
+        return "Next to start"
+    match 0 if place % 100 in (11, 12, 13) else place % 10:  # each is a message of its own in other languages
+        case 1:
+            return f"{place}st of {of} waiting to start"
+        case 2:
+            return f"{place}nd of {of} waiting to start"
+        case 3:
+            return f"{place}rd of {of} waiting to start"
+        case _:
+            return f"{place}th of {of} waiting to start"
 
 
 def sentence(text: str) -> str:

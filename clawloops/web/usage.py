@@ -15,8 +15,9 @@ from clawloops.model.account import User
 from clawloops.model.report import Month, Report, date_of
 from clawloops.model.usage import Total
 from clawloops.web.context import ACCOUNTS, BACKENDS, REPORTS, SENT, SESSION, USER
+from clawloops.web.figures import dollars, duration, energy, number
 from clawloops.web.live import stream
-from clawloops.web.pages import dollars, duration, energy, number, render, render_part
+from clawloops.web.pages import render, render_part
 from clawloops.web.sheet import Table
 
 EVERYBODY = "everybody"

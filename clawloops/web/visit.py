@@ -88,10 +88,9 @@ class Visit:
     inspection: Inspection | None  # what lets in an admin who is not its member
     view: View
 
-    @property
-    def by(self) -> str:
-        """Goes on a sentence about what was done, where somebody else than its member did it."""
-        return f" by {self.user.name}, an admin" if self.inspection else ""
+    def told(self, what: str) -> str:
+        """A sentence about what was done, with who did it where that is somebody else than its member."""
+        return f"{what} by {self.user.name}, an admin" if self.inspection else what
 
 
 class Asleep(Unavailable):
@@ -214,14 +213,14 @@ class Doorkeeper:
         ):
             return False
         if not quiet:
-            self._activity.touch(runtime_id, _USED + visit.by)
+            self._activity.touch(runtime_id, visit.told(_USED))
         return True
 
     async def _rouse(self, ask: Ask, visit: Visit) -> Visit:
         runtime_id, phase = visit.place.id, visit.view.phase
-        self._activity.touch(runtime_id, _USED + visit.by)
+        self._activity.touch(runtime_id, visit.told(_USED))
         if phase is Phase.PAUSED or (phase is Phase.ASLEEP and (ask.is_navigation or ask.is_handshake)):
-            await self._waker.rouse(runtime_id, (OPENED if ask.is_navigation else _USED) + visit.by)
+            await self._waker.rouse(runtime_id, visit.told(OPENED if ask.is_navigation else _USED))
             return replace(visit, view=self._board.get(runtime_id))
         return visit
 

@@ -63,7 +63,7 @@ async def _wake(request: web.Request, visit: Visit, runtime: Runtime) -> Runtime
     sleeps = request.app[BOARD].get(runtime.id).phase in (Phase.PAUSED, Phase.ASLEEP)
     if runtime.want is not Want.RUNNING or runtime.sleep is Sleep.AWAKE or not sleeps:
         return runtime
-    await request.app[WAKER].rouse(runtime.id, OPENED + visit.by)
+    await request.app[WAKER].rouse(runtime.id, visit.told(OPENED))
     return await _runtime(request, visit)
 
 

@@ -59,9 +59,7 @@ async def with_people(box: Box, owner: User) -> None:
         box.journal.append(
             Call(
                 user.id.ljust(32, "0"),
-                now_ms(),
-                user.id,
-                runtime.id,
+                *(now_ms(), user.id, runtime.id),
                 "qwen3:8b",
                 "b1",
                 Tokens(len(login) * 91_234, 20_211),
@@ -94,10 +92,9 @@ async def with_groups(box: Box, owner: User) -> None:
 async def with_keys(box: Box, owner: User) -> None:
     await box.keys.make(name="Claude Code on the laptop", models=[], days=90, by=owner)
     await box.keys.make(name="CI", models=["qwen3:8b", "llama3.3:70b"], days=0, by=owner)
-    for use in await box.keys.of(owner):
-        if use.key.name == "CI":
-            counted = Tokens(1_204_331, 88_120)
-            box.journal.append(Call("e" * 32, now_ms(), owner.id, "", "qwen3:8b", "b1", counted, 200, 5, 9, use.key.id))
+    used = next(each.key.id for each in await box.keys.of(owner) if each.key.name == "CI")
+    counted = Tokens(1_204_331, 88_120)
+    box.journal.append(Call("e" * 32, now_ms(), owner.id, "", "qwen3:8b", "b1", counted, 200, 5, 9, used))
     await box.ledger.fold()
 
 
@@ -238,7 +235,9 @@ async def with_files(box: Box, owner: User, runtime: Runtime) -> None:
         await volumes.keep_as_snapshot(box.db, row.id, number, size=size)
     await box.workspaces.put_away(row.id, number, by=owner)
     done = await box.workspaces.export(row.id, by=owner)
-    await jobs.note(box.db, done.id, JobState.DONE, "one file of 88 MiB", now=now_ms())
+    await jobs.note(
+        box.db, done.id, JobState.DONE, "The file is ready (88 MiB). It is kept for 24 hours.", now=now_ms()
+    )
     await box.workspaces.snapshot(row.id, "Before the upgrade", by=owner)
 
 

@@ -155,10 +155,16 @@ async def test_every_page_is_drawn_in_light_and_dark_on_desktop_and_phone(
         box.gate.ask(other.id, memory_mb=2048)
         box.board.put(View(other.id, Phase.QUEUED, "others are starting first", since=now_ms(), place=(number, 2)))
     box.strangers = [
-        Stranger(Kind.VOLUME, "clawloops-0a1b2c3d-ws-r0123456789abcdef-4", "", "the database knows of none like it")
+        Stranger(
+            Kind.VOLUME,
+            "clawloops-0a1b2c3d-ws-r0123456789abcdef-4",
+            "",
+            "it looks like a volume of workspace r0123456789abcdef, but the database knows of none with that number",
+        )
     ]
     await rows.put(box.db, replace(await scenes.row_of(box, others[0]), image="clawloops/openclaw:1", volume_at=1))
-    note = "the workspace of Grace did not answer on it, and is back on the one before"
+    why = "OpenClaw was not ready after 120 seconds; it went back to clawloops/openclaw:1"
+    note = f"the canary {others[0].slug} went back: {why}"
     await rollouts.begin(box.db, Rollout(IMAGE, others[0].id, RolloutState.HALTED, note, 1, 2))
     await draw("10-box-begun", "/box")
     upkept.at_work(box.gauges, [runtime.id, *(each.id for each in others)])
@@ -175,7 +181,9 @@ async def test_every_page_is_drawn_in_light_and_dark_on_desktop_and_phone(
     for used in box.decoys.alarms():
         await box.decoys.acknowledge(used.runtime_id, seen=used.last_at, by=olga)
     pair = new_authority(BASE, now=datetime.now(UTC)).sign(BASE, now=datetime.now(UTC) - timedelta(days=80))
-    (tmp_path / "problem").write_text("the certificate ends on 2027-02-26, and nobody has put a newer one in its place")
+    (tmp_path / "problem").write_text(
+        "the certificate ends on 2027-02-26, and nobody has put a newer one into certificate.pem"
+    )
     async with showing(box, tmp_path, Tls.FILES, pair):
         await draw("10-box-certificate", "/box")
     await scenes.with_inspections(box, olga, runtime, others[0])

@@ -22,7 +22,9 @@ __all__ = ["browser", "desk"]
 
 SEES = {"/models", "/budgets", "/box", "/box/live", "/box/gauges/live"}
 OWN = {"/sign-out", "/confirm/passkey", "/confirm/with", "/confirm/done", "/", "/usage", "/usage.csv", "/usage/now"}
-ANYBODY = {"/healthz", "/ca.crt", "/trust", "/static/{name}", "/join/{token}", "/join/{token}/with", "/reset/{token}"}
+ANYBODY = {"/healthz", "/ca.crt", "/trust", "/static/{name}", "/language"} | {
+    "/join/{token}", "/join/{token}/with", "/reset/{token}"
+}  # fmt: skip
 
 
 def _is_known(box: Box, key: str) -> bool:

@@ -93,14 +93,17 @@ def at_work(gauges: Gauges, runtimes: Sequence[str]) -> None:
 async def in_trouble(box: Box, by: User) -> None:
     """Four parts need attention: two need a person, one was put right, and one could not be."""
     box.kept.find("disk", "only 812 MiB are free under /srv, of 2 GiB (docker system df shows what uses it)")
-    box.kept.find("workspace addresses", "nothing resolves x.ws.team.example; add the DNS records for it")
+    records = "team.example A <this box>  and  *.ws.team.example A <this box>"
+    box.kept.find("workspace addresses", f"nothing resolves x.ws.team.example; add the DNS records  {records}")
     for part, remedy in (("Ollama", Remedy.RESTART_OLLAMA), ("LiteLLM", Remedy.RESTART_LITELLM)):
         box.kept.find(
             part, f"no answer from http://{part.lower()}; look at: docker compose logs {part.lower()}", remedy
         )
     for part in ("audit", "certificate", "control plane"):
         box.kept.find(part)
-    box.kept.in_vain[Remedy.RESTART_LITELLM] = "there is no container of litellm on this host; run ./install.sh"
+    box.kept.in_vain[Remedy.RESTART_LITELLM] = (
+        "there is no container of litellm on this host; run ./install.sh, which makes it"
+    )
     others = set(box.keeping)  # a pull without end, for one
     box.upkeep.look(by=by)
     await box.settled(but=others)

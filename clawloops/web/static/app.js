@@ -93,7 +93,7 @@ document.addEventListener("click", async (event) => {
     document.execCommand("copy");
   }
   const before = button.textContent;
-  button.textContent = "Copied";
+  button.textContent = document.body.dataset.copied;
   setTimeout(() => { button.textContent = before; }, 2000);
 });
 

@@ -32,10 +32,10 @@ async function optionsFrom(address) {
   return told;
 }
 
-function why(error) {
-  if (error.name === "InvalidStateError") return "This device has a passkey for this account already.";
-  if (error.name === "NotAllowedError") return "No passkey was used. Try again when you are ready.";
-  return error.message || "That did not work. Reload the page and try again.";
+function why(error, { twice, unused, failed }) {
+  if (error.name === "InvalidStateError") return twice;
+  if (error.name === "NotAllowedError") return unused;
+  return error.message || failed;
 }
 
 const without = document.querySelector("[data-without-passkeys]");
@@ -54,7 +54,7 @@ for (const button of window.PublicKeyCredential ? document.querySelectorAll("[da
       form.submit();
     } catch (error) {
       button.removeAttribute("aria-busy");
-      note.textContent = why(error);
+      note.textContent = why(error, note.dataset);
       note.hidden = false;
     }
   });

@@ -19,6 +19,7 @@ LEFT_OUT = {
     "/sign-in/passkey": A_BROWSER,
     "/sign-in/second": A_BROWSER,
     "/sign-out": A_BROWSER,
+    "/language": A_BROWSER,
     "/workspace/open": A_BROWSER,
     "/join/{token}": A_WAY_IN,
     "/account/password": A_WAY_IN,
