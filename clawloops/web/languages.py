@@ -22,6 +22,8 @@ NAMES = {"en": "English", "zh-Hans": "中文"}
 """Each by its own name, under its code in HTML (BCP 47)."""
 
 _LONGEST = 600  # characters of a text that is looked up by its shape
+_MOST = 16  # sentences of a text that is looked up
+_TOGETHER = 4  # of them that one message may stand for
 _REMEMBERED = 4096  # texts
 _ENDS = (*".!?。\uff01\uff1f",)  # of sentences, in Chinese, too
 _VALUE = re.compile(r"\{(\w+)\}")
@@ -71,10 +73,12 @@ class Language:
 
     def _said(self, text: str) -> str:
         """What the code said in English. Sentences that no message stands for stay as they are."""
-        sentences = _NEXT.split(text) if len(text) <= _LONGEST else [text]
+        sentences = _NEXT.split(text)
+        if len(text) > _LONGEST or len(sentences) > _MOST:  # whoever made it that long does not hold up the page
+            return self._messages.said.get(text, text)
         said = []
         while sentences:
-            for count in range(len(sentences), 0, -1):
+            for count in range(min(len(sentences), _TOGETHER), 0, -1):
                 found = self._whole(" ".join(sentences[:count]))
                 if found is not None or count == 1:
                     said.append(self._clauses(sentences[0]) if found is None else found)
