@@ -195,12 +195,14 @@ def _read(code: str) -> Language:
     return Language(code, Messages(said, counted, meant), between="" if code.startswith("zh") else " ")
 
 
-@lru_cache(256)
 def chosen(code: str, accepted: str) -> str:
     """A code of NAMES: that of the cookie where it is one, else what the browser likes best (RFC 9110, 12.5.4)."""
-    if code in NAMES:
-        return code
-    ranges = [found for each in accepted[:_LONGEST].split(",") if (found := _ASKED.fullmatch(each))]
+    return code if code in NAMES else _liked(accepted[:_LONGEST])
+
+
+@lru_cache(256)
+def _liked(accepted: str) -> str:
+    ranges = [found for each in accepted.split(",") if (found := _ASKED.fullmatch(each))]
     for found in sorted(ranges, key=lambda each: -float(each[2] or 1)):
         wanted = found[1].lower()
         if wanted == "*" or float(found[2] or 1) == 0:
