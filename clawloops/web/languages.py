@@ -126,7 +126,11 @@ class Language:
 
     def _value(self, name: str, value: str) -> str:
         """What is said to be text in the message ({text}, {text2}, …) is ours, too; anything else may be anybody's."""
-        return self.said(value) if name.startswith("text") else value
+        if not name.startswith("text"):
+            return value
+        if value.endswith(_ENDS):
+            return self.said(value)
+        return self.said(f"{value}.").removesuffix(self.message(".")).removesuffix(".")  # its stop was the message's
 
 
 def _shapes(said: Mapping[str, str]) -> dict[str, list[tuple[re.Pattern[str], str]]]:

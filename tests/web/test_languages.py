@@ -31,6 +31,8 @@ TONGUE = Language(
             "{name} has it open.": "{name} HAT ES OFFEN.",
             "It is {text} since {moment}.": "SEIT {moment}: {text}.",
             "First this. Then that.": "ERST, DANN.",
+            "Nothing was loaded: {text}": "NICHTS GELADEN: {text}",
+            "Choose a smaller one.": "NIMM EIN KLEINERES!",
             ".": "!",
         },
         {"one call": ("EIN ANRUF", "{count} ANRUFE")},
@@ -51,6 +53,8 @@ TONGUE = Language(
         ("It is Stopped since 12:04.", "SEIT 12:04: ANGEHALTEN."),
         ("First this. Then that. At most 3 characters.", "ERST, DANN. HÖCHSTENS 3 ZEICHEN."),
         ("Nobody knows this. At most 3 characters.", "Nobody knows this. HÖCHSTENS 3 ZEICHEN."),
+        ("Nothing was loaded: Choose a smaller one.", "NICHTS GELADEN: NIMM EIN KLEINERES!"),
+        ("Nothing was loaded: Who knows.", "NICHTS GELADEN: Who knows!"),
         ("", ""),
         ("At most 3 characters." + " x" * 400, "At most 3 characters." + " x" * 400),
         ("Ready. " * 17, "Ready. " * 17),  # as many as nobody means
