@@ -36,7 +36,7 @@ __all__ = ["browser"]
 pytestmark = pytest.mark.browser
 
 
-@pytest.mark.limit(600)
+@pytest.mark.limit(1800)
 async def test_every_page_is_drawn_in_light_and_dark_on_desktop_and_phone(
     box: Box, browser: Browser, artifacts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

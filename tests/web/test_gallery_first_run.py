@@ -23,7 +23,7 @@ __all__ = ["browser"]
 pytestmark = pytest.mark.browser
 
 
-@pytest.mark.limit(180)
+@pytest.mark.limit(600)
 async def test_the_first_steps_are_drawn_from_nothing_to_all_done(box: Box, browser: Browser, artifacts: Path) -> None:
     olga = await joined(box, "olga", Role.OWNER)
     folder = artifacts / "pages"

@@ -22,7 +22,7 @@ from tests.web.test_account import joined
 
 __all__ = ["browser"]
 
-pytestmark = [pytest.mark.browser, pytest.mark.limit(240)]
+pytestmark = [pytest.mark.browser, pytest.mark.limit(600)]
 
 WRONG = "Ada Lovelace, ada@example.com, Desing team\nKen, ken@example\nEve, eve@example.com, , boss\n"
 RIGHT = "Ada Lovelace; ada@example.com; Design team\nBarbara Liskov; barbara@example.com; ; viewer\n"

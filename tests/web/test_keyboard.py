@@ -57,7 +57,7 @@ class Hands:
             await self._page.keyboard.press(key)
 
 
-@pytest.mark.limit(120)
+@pytest.mark.limit(300)
 async def test_the_first_run_is_gone_through_by_keyboard_alone(
     box: Box, desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
