@@ -29,6 +29,9 @@ from tests.standin.engine_proxy import EngineProxy
 from tests.standin.place import Place
 from tests.standin.watch import Watch
 
+SEQUENCES = int(os.environ.get("CLAWLOOPS_FAULT_SEQUENCES", "20"))
+"""Of random deeds and crashes; `tests/run faults` tries ten times as many."""
+IS_LONG = SEQUENCES >= 100
 WITHIN_S = 30.0
 KEPT = "keep/file"
 

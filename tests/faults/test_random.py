@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
-import os
 import secrets
 import threading
 import time
@@ -29,10 +28,9 @@ from clawloops.clock import now_ms
 from clawloops.model.runtime import Phase, Runtime, Sleep, Want
 from clawloops.model.workspace import Job, JobState, Task
 from clawloops.store import jobs
-from tests.faults.rig import WITHIN_S, Rig, Target
+from tests.faults.rig import SEQUENCES, WITHIN_S, Rig, Target
 from tests.standin.place import SOCKET
 
-SEQUENCES = int(os.environ.get("CLAWLOOPS_FAULT_SEQUENCES", "20"))
 LANES = 4
 OPENING = threading.Lock()  # each looks for subnets that nobody has
 pytestmark = [pytest.mark.docker, pytest.mark.faults, pytest.mark.limit(120 + 15 * SEQUENCES)]
