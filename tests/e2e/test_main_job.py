@@ -20,6 +20,8 @@ pytestmark = [
     pytest.mark.docker,
     pytest.mark.skipif(not Path(CHROMIUM).exists(), reason="this machine has no package named chromium"),
 ]
+ONCE = pytest.mark.parametrize("story", ["http"], indirect=True)
+"""Nothing of it depends on the way a browser came here."""
 NO_OLLAMA = "install.sh left Ollama out here: its Go module cannot be fetched or built"
 
 
@@ -111,6 +113,7 @@ def test_the_dashboard_counts_the_members_tokens(story: Story) -> None:
     story.picture(story.owner.page, "members-usage")
 
 
+@ONCE
 @pytest.mark.limit(500)
 def test_files_survive_stop_start_and_deletion_of_the_container(story: Story) -> None:
     story.reach("chatted through LiteLLM")
@@ -145,6 +148,7 @@ def test_files_survive_stop_start_and_deletion_of_the_container(story: Story) ->
     assert docker("exec", story.runtime, "cat", note).strip() == "precious"
 
 
+@ONCE
 @pytest.mark.limit(300)
 def test_opening_costs_little_more_than_a_bare_docker_run(story: Story) -> None:
     """The same image, configuration and limits without ClawLoops, from `docker run` to an answer of /startupz."""

@@ -23,6 +23,8 @@ pytestmark = [
     pytest.mark.docker,
     pytest.mark.skipif(not Path(CHROMIUM).exists(), reason="this machine has no package named chromium"),
     pytest.mark.limit(600),
+    # Where there is an authority's key, too; nothing else depends on the way a browser came here.
+    pytest.mark.parametrize("story", ["https"], indirect=True),
 ]
 
 TOKEN = "token of a runtime"
