@@ -9,7 +9,7 @@ from clawloops.clock import steady_ms
 from clawloops.model.usage import Call
 
 ATTENDED_MS = 600_000  # an agent's turn, with its many calls, may take so long
-LONG_SILENCE_MS = 20_000  # a caller who leaves after so long without a word has a model to blame
+SLOW_MS = 20_000  # a caller who leaves an answer that has taken so long has the model to blame
 
 
 class Activity:
@@ -19,7 +19,7 @@ class Activity:
         self._began = steady_ms()
         self._last: dict[str, tuple[int, str]] = {}
         self._people: dict[str, int] = {}
-        self._calls: dict[str, int] = {}
+        self._calls: dict[str, list[int]] = {}  # runtime -> when each call under way began
         self._tended: dict[str, int] = {}
         self._settled: dict[str, tuple[int, bool]] = {}  # runtime -> when, and whether its model is to blame
 
@@ -50,24 +50,25 @@ class Activity:
     @contextmanager
     def call(self, runtime_id: str) -> Iterator[None]:
         """A model call that is under way: it is in use until that ends."""
-        self._calls[runtime_id] = self._calls.get(runtime_id, 0) + 1
+        began, under_way = steady_ms(), self._calls.setdefault(runtime_id, [])
+        under_way.append(began)
         try:
             yield
         finally:
-            self._calls[runtime_id] -= 1
+            under_way.remove(began)
             self.touch(runtime_id, "a model was asked")
 
     def calls(self, runtime_id: str) -> int:
         """Model calls that are under way."""
-        return self._calls.get(runtime_id, 0)
+        return len(self._calls.get(runtime_id, ()))
 
     def settled(self, call: Call) -> None:
         """A model call has ended, as the gateway has it in its books. One of a member's own tool is nobody's here."""
         if not call.runtime_id:
             return
-        silent = call.status == 499 and call.first_ms is None and call.total_ms >= LONG_SILENCE_MS
+        slow = call.status == 499 and call.total_ms >= SLOW_MS
         # The gateway's 429 and 5xx mean the backend and its set-up; any other refusal means what the runtime has sent.
-        blame = silent or call.status == 429 or call.status >= 500
+        blame = slow or call.status == 429 or call.status >= 500
         self._settled[call.runtime_id] = (steady_ms(), blame)
 
     def refused(self, runtime_id: str) -> None:
@@ -80,7 +81,12 @@ class Activity:
         self._settled[runtime_id] = (steady_ms(), True)
 
     def model_to_blame(self, runtime_id: str, *, since: int) -> bool:
-        """Whether a runtime's last model call since then (steady ms) failed by the model's fault, not the runtime's."""
+        """Whether a runtime's last model call since then (steady ms) failed by the model's fault, not the runtime's.
+
+        One that is still under way is slow before it is settled.
+        """
+        if any(began <= steady_ms() - SLOW_MS for began in self._calls.get(runtime_id, ())):
+            return True
         at, blame = self._settled.get(runtime_id, (-1, False))
         return blame and at >= since
 

@@ -51,17 +51,16 @@ async def _call(gateway: Gateway, session: aiohttp.ClientSession, model: str = "
 
 @asynccontextmanager
 async def _held(gateway: Gateway) -> AsyncIterator[Callable[[], Awaitable[None]]]:
-    """Somebody of the house has the only seat, until what is yielded is called."""
-    holding = asyncio.create_task(_call(gateway, gateway.session, "held"))
-    await _until(lambda: bool(gateway.upstream.seen) and gateway.upstream.seen[-1].sent > 0)
+    """Somebody of the house has the only seat, and the beginning of an answer, until what is yielded is called."""
+    answer = await gateway.post("held", stream=True)
 
     async def release() -> None:
         for _ in range(20):
             gateway.upstream.step()
-        await holding
+        await answer.read()
 
     yield release
-    holding.cancel()
+    answer.close()
 
 
 def _waiting(gateway: Gateway) -> int:
