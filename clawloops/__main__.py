@@ -16,6 +16,7 @@ from clawloops import (
     app,
     cli,
     cli_audit,
+    cli_backup,
     cli_keys,
     cli_member,
     cli_model,
@@ -47,6 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     cli_model.add_commands(commands)
     cli_usage.add_commands(commands)
     cli_audit.add_commands(commands)
+    cli_backup.add_commands(commands)
     cli_keys.add_commands(commands)
     bench = commands.add_parser("bench", help="measure this box: bench lifecycle --help")
     bench.add_argument("name", choices=BENCHMARKS)
@@ -80,6 +82,8 @@ def _run(chosen: argparse.Namespace, settings: Settings) -> int:
             asyncio.run(cli_model.run(settings, chosen))
         case "audit":
             return asyncio.run(cli_audit.run(settings, chosen))
+        case "backup":
+            asyncio.run(cli_backup.run(settings, chosen))
         case "keys":
             asyncio.run(cli_keys.run(settings))
         case "member" | "user":

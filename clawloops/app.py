@@ -17,6 +17,7 @@ from clawloops.boxside import box_side
 from clawloops.config import Settings
 from clawloops.control.accounts import Accounts
 from clawloops.control.audit import Audit
+from clawloops.control.backups import Backups
 from clawloops.control.connections import Connections
 from clawloops.control.decoys import Decoys
 from clawloops.control.first_run import FirstRun
@@ -192,7 +193,10 @@ async def _build(settings: Settings, stack: AsyncExitStack, stopping: asyncio.Ev
     site, connections = _site(settings), Connections(db, sealer, audit, wake=orchestrator.wake)
     around = Surroundings(install=settings.install, pool=settings.runtime_pool, hosts=settings.own_addresses)
     watch = Watch(db, engine, walls, around, wake_all=wake_all)
-    box = box_side(settings, engine, audit, runtimes, watch=watch, board=orchestrator.board, background=background)
+    backups = Backups(db, audit, settings.data / "backups")
+    box = box_side(
+        settings, engine, audit, runtimes, backups, watch=watch, board=orchestrator.board, background=background
+    )
     doorkeeper = Doorkeeper(
         site=site,
         accounts=people.accounts,
@@ -250,13 +254,21 @@ async def _build(settings: Settings, stack: AsyncExitStack, stopping: asyncio.Ev
         certificates=certificates_of(settings),
         gauges=box.gauges,
         upkeep=box.upkeep,
+        backups=backups,
     )
 
     await orchestrator.start()
     stack.push_async_callback(orchestrator.stop)
     side.keep_up(background)
     people.keep_up(background)
-    for work in (workspaces.run(), decoys.run(), nudge.take(settings.data, told), box.gauges.run(), alone(stopping)):
+    for work in (
+        workspaces.run(),
+        decoys.run(),
+        nudge.take(settings.data, told),
+        box.gauges.run(),
+        backups.run(),
+        alone(stopping),
+    ):
         background.keep(work)
     await serve_pages(stack, dashboard, settings.listen)
     await open_door(stack, auth_door(doorkeeper), settings.auth_listen)

@@ -11,6 +11,7 @@ from clawloops import doctor, support
 from clawloops.background import Background
 from clawloops.config import Settings
 from clawloops.control.audit import Audit
+from clawloops.control.backups import Backups
 from clawloops.control.runtimes import Runtimes
 from clawloops.control.upkeep import Upkeep
 from clawloops.errors import ClawLoopsError, Unavailable
@@ -34,6 +35,7 @@ Remedies = Mapping[Remedy, Callable[[User], Awaitable[None]]]
 class BoxSide:
     gauges: Gauges
     upkeep: Upkeep
+    backups: Backups
 
 
 def box_side(
@@ -41,6 +43,7 @@ def box_side(
     engine: Engine,
     audit: Audit,
     runtimes: Runtimes,
+    backups: Backups,
     *,
     watch: Watch,
     board: Board,
@@ -53,17 +56,18 @@ def box_side(
     upkeep = Upkeep(
         audit,
         examine=examine,
-        remedies=remedies(settings, engine, runtimes, remake_canary=watch.remake, board=board),
+        remedies=remedies(settings, engine, runtimes, backups, remake_canary=watch.remake, board=board),
         bundle=lambda: support.bundle(settings, views=board.all()),
         keep=background.keep,
     )
-    return BoxSide(gauges, upkeep)
+    return BoxSide(gauges, upkeep, backups)
 
 
 def remedies(
     settings: Settings,
     engine: Engine,
     runtimes: Runtimes,
+    backups: Backups,
     *,
     remake_canary: Callable[[], Awaitable[None]],
     board: Board,
@@ -105,6 +109,9 @@ def remedies(
         for tag in await doctor.unused_images(settings):
             await images.remove(engine, tag)
 
+    async def make_backup(by: User) -> None:
+        await backups.make(by=by)
+
     return {
         Remedy.START_PARTS: start_parts,
         Remedy.RESTART_OLLAMA: restart("ollama", "Ollama"),
@@ -115,6 +122,7 @@ def remedies(
         Remedy.REMAKE_NETWORKS: remake_networks,
         Remedy.START_WORKSPACES: start_workspaces,
         Remedy.REMOVE_IMAGES: remove_images,
+        Remedy.MAKE_BACKUP: make_backup,
     }
 
 

@@ -19,6 +19,7 @@ from aiohttp import web
 from clawloops import ground, nudge
 from clawloops.config import Settings
 from clawloops.control.accounts import Accounts
+from clawloops.control.backups import Backups
 from clawloops.control.factors import Factors
 from clawloops.control.groups import Groups
 from clawloops.control.invitations import Invitations
@@ -34,7 +35,18 @@ from clawloops.model.token import PersonalToken, TokenScope
 from clawloops.modelside import services
 from clawloops.web.api.operation import Call
 from clawloops.web.api.paging import Listed, Paged
-from clawloops.web.context import ACCOUNTS, BACKENDS, FACTORS, GROUPS, INVITATIONS, LEDGER, MODELS, REPORTS, RESETS
+from clawloops.web.context import (
+    ACCOUNTS,
+    BACKENDS,
+    BACKUPS,
+    FACTORS,
+    GROUPS,
+    INVITATIONS,
+    LEDGER,
+    MODELS,
+    REPORTS,
+    RESETS,
+)
 from clawloops.web.sheet import plain
 
 _TOKEN = PersonalToken("", "", "a shell", b"", "", frozenset(TokenScope), 0, 0)
@@ -75,6 +87,7 @@ async def console(settings: Settings) -> AsyncIterator[Call]:
         app[MODELS], app[BACKENDS] = made.models, made.backends
         app[LEDGER] = sums = Sums(db)
         app[REPORTS] = Reports(db, sums, made.prices)
+        app[BACKUPS] = Backups(db, audit, settings.data / "backups")
         yield Call(app, CONSOLE, _TOKEN)
 
 

@@ -12,10 +12,13 @@ from dataclasses import dataclass
 import aiohttp
 
 from clawloops import ground
+from clawloops.clock import now_ms
 from clawloops.config import Settings
 from clawloops.errors import ClawLoopsError
+from clawloops.model.backup import Reason
 from clawloops.model.certificate import Tls
 from clawloops.model.checkup import Finding, Remedy
+from clawloops.model.report import DAY_MS
 from clawloops.model.runtime import Runtime, Want
 from clawloops.orchestrator.canary import self_test
 from clawloops.orchestrator.phase import GIVE_UP_AFTER
@@ -24,10 +27,12 @@ from clawloops.orchestrator.walls import Verdict
 from clawloops.runtimes import images, names, networks, parts, sandboxes
 from clawloops.runtimes.client import Engine
 from clawloops.runtimes.seen import Network
-from clawloops.store import decoys, volumes
+from clawloops.store import backups, decoys, volumes
 from clawloops.store import runtimes as rows
+from clawloops.store.migrate import migrated_at
 
 LOW_DISK_BYTES = 2 * 1024**3
+LATE_MS = 3 * DAY_MS
 WAIT_S = 5
 
 
@@ -69,6 +74,7 @@ def _checks(settings: Settings) -> list[tuple[str, Check]]:
         ("disk", _disk),
         ("database and master key", _store),
         ("audit", _audit),
+        ("backups", _backups),
         (f"Docker Engine, OpenClaw image, {settings.sandbox}", _engine),
         ("parts of the appliance", _parts),
         ("walls around workspaces", _walls),
@@ -123,6 +129,20 @@ async def _audit(settings: Settings) -> Trouble | None:
     async with ground.store(settings) as db:
         found = await (await ground.open_audit(db, settings)).verify()
     return Trouble(f"entry {found.seq}: {found.why}; see: clawloops audit verify") if found.why else None
+
+
+async def _backups(settings: Settings) -> Trouble | None:
+    """Of SQLite alone: nobody here knows when PostgreSQL was backed up last."""
+    async with ground.store(settings) as db:
+        if db.dialect != "sqlite" or now_ms() - await migrated_at(db) < LATE_MS:
+            return None
+    found = await backups.every(settings.data / "backups")
+    if any(now_ms() - each.made_at < LATE_MS and each.reason is not Reason.RESTORE for each in found):
+        return None
+    return Trouble(
+        "no backup was made for three days, though one is due each day; see: docker compose logs clawloops",
+        Remedy.MAKE_BACKUP,
+    )
 
 
 async def _engine(settings: Settings) -> Trouble | None:

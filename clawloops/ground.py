@@ -61,8 +61,8 @@ def leadership(settings: Settings) -> AbstractAsyncContextManager[None]:
 
 
 @asynccontextmanager
-async def alone(settings: Settings) -> AsyncIterator[Database]:
-    """The database, while no control plane runs. Raises SetupError when one does."""
+async def nobody_else(settings: Settings) -> AsyncIterator[None]:
+    """While no control plane runs. Raises SetupError when one does."""
     async with AsyncExitStack() as stack:
         try:
             async with asyncio.timeout(_OTHER_LEADS_S):
@@ -72,7 +72,14 @@ async def alone(settings: Settings) -> AsyncIterator[Database]:
                 "a control plane runs on this data; stop it for the moment: docker compose stop clawloops "
                 "(workspaces go on), and start it again afterwards"
             ) from error
-        yield await stack.enter_async_context(store(settings))
+        yield
+
+
+@asynccontextmanager
+async def alone(settings: Settings) -> AsyncIterator[Database]:
+    """The database, while no control plane runs. Raises SetupError when one does."""
+    async with nobody_else(settings), store(settings) as db:
+        yield db
 
 
 def load_seal(settings: Settings) -> Sealer:

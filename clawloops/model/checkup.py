@@ -18,6 +18,7 @@ class Remedy(StrEnum):
     REMAKE_NETWORKS = "remake-networks"
     START_WORKSPACES = "start-workspaces"
     REMOVE_IMAGES = "remove-images"
+    MAKE_BACKUP = "make-backup"
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,6 +32,15 @@ def volume(install_id: str, runtime_id: str, number: int = 0) -> str:
     return f"clawloops-{install_id}-ws-{runtime_id}" + (f"-{number}" if number else "")
 
 
+def volume_of(name: str, install_id: str) -> tuple[str, int] | None:
+    """The runtime id and number in a volume's name of this install; None for any other name."""
+    start = volume(install_id, "")
+    runtime_id, _, number = name.removeprefix(start).partition("-")
+    if not name.startswith(start) or not (number.isdigit() or not number):
+        return None
+    return runtime_id, int(number or 0)
+
+
 def carrier(install_id: str, runtime_id: str, number: int, tail: str) -> str:
     """A container that only carries a volume for a copy. `tail` tells it from another copy of the same volume."""
     return f"clawloops-{install_id}-c-{runtime_id}-{number}-{tail}"

@@ -99,18 +99,17 @@ def _networks(rows: Sequence[Row], install_id: str, known: Known) -> Iterator[St
 
 
 def _volumes(rows: Sequence[Row], install_id: str, known: Known) -> Iterator[Stranger]:
-    start = names.volume(install_id, "")
     for row in rows:
         labels, name = _labels(row), row["Name"]
         if not _claims(name, labels, install_id) or COMPOSE in labels:
             continue
-        runtime_id, _, number = name.removeprefix(start).partition("-")
-        if not name.startswith(start) or not (number.isdigit() or not number):
+        which = names.volume_of(name, install_id)
+        if which is None:
             why = "it carries this install's label, but no workspace has a volume of that name"
-        elif not names.labels(install_id, runtime_id).items() <= labels.items():
-            why = _unlabelled(runtime_id, "volume")
-        elif (runtime_id, int(number or 0)) not in known.volumes:
-            why = f"it looks like a volume of workspace {runtime_id}, but the database knows of none with that number"
+        elif not names.labels(install_id, which[0]).items() <= labels.items():
+            why = _unlabelled(which[0], "volume")
+        elif which not in known.volumes:
+            why = f"it looks like a volume of workspace {which[0]}, but the database knows of none with that number"
         else:
             continue
         yield Stranger(Kind.VOLUME, name, name, why)

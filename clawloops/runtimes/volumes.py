@@ -21,6 +21,16 @@ async def exists(engine: Engine, install_id: str, runtime_id: str, number: int =
     return await engine.call(lambda api: find(api, install_id, runtime_id, number))
 
 
+async def every(engine: Engine, install_id: str) -> set[tuple[str, int]]:
+    """Runtime id and number of all that are of this install."""
+    rows = (await engine.call(lambda api: api.volumes()))["Volumes"] or []
+    found = {}
+    for row in rows:
+        if (which := names.volume_of(row["Name"], install_id)) is not None:
+            found[which] = row.get("Labels") or {}
+    return {each for each, labels in found.items() if names.labels(install_id, each[0]).items() <= labels.items()}
+
+
 def make(api: Api, install_id: str, runtime_id: str, number: int) -> None:
     """As `ensure`, to be called in a thread."""
     body = bodies.volume(install_id, runtime_id, number)

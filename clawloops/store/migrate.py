@@ -8,20 +8,20 @@ comments); there are no triggers and no function bodies.
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import re
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import resources
 from importlib.abc import Traversable
 from pathlib import Path
 
+from clawloops.clock import now_ms
 from clawloops.errors import SetupError
+from clawloops.model.backup import Reason
+from clawloops.store import backups
 from clawloops.store.db import Database
 from clawloops.store.postgres import Postgres
-from clawloops.store.sqlite import Sqlite
 
 _LOCK = 0x636C6177  # any fixed number; PostgreSQL's lock against two programs that migrate at once
 _PIECE = re.compile(r"'(?:[^']|'')*'|\"[^\"]*\"|--[^\n]*|;|[^'\";-]+|.", re.DOTALL)
@@ -70,7 +70,7 @@ def shipped(folder: Traversable | None = None) -> list[Migration]:
     return found
 
 
-async def migrate(db: Database, *, backup_dir: Path, migrations: Sequence[Migration] | None = None) -> list[int]:
+async def migrate(db: Database, *, backup_dir: Path | None, migrations: Sequence[Migration] | None = None) -> list[int]:
     """Apply what is missing and return the numbers applied; a SQLite file that holds a schema is backed up before.
 
     Raises SetupError: the schema is newer than this program, a migration was changed after its release, the backup
@@ -86,13 +86,22 @@ async def migrate(db: Database, *, backup_dir: Path, migrations: Sequence[Migrat
         db.timeout_s = limit
 
 
-async def _migrate(db: Database, known: Sequence[Migration], backup_dir: Path) -> list[int]:
+async def migrated_at(db: Database) -> int:
+    """When the store was made, Unix ms."""
+    row = await db.fetchrow("SELECT min(applied_at) AS at FROM schema_migrations")
+    return int(row["at"] or 0) if row else 0
+
+
+async def _migrate(db: Database, known: Sequence[Migration], backup_dir: Path | None) -> list[int]:
     await _prepare(db)
     missing = known[await _check(db, known) :]
     if not missing:
         return []
-    backup = await _back_up(db, backup_dir, missing[0].number - 1)
-    return [each.number for each in missing if await _apply(db, each, backup)]
+    schema, kept = missing[0].number - 1, None
+    if backup_dir is not None and schema > 0:  # an empty file needs none
+        kept = await backups.make(db, backup_dir, Reason.UPGRADE, now=now_ms(), schema=schema)
+    text = f"; a copy from before is {kept.name} in {backup_dir}" if kept else ""
+    return [each.number for each in missing if await _apply(db, each, text)]
 
 
 async def _prepare(db: Database) -> None:
@@ -126,25 +135,13 @@ async def _check(db: Database, known: Sequence[Migration]) -> int:
     return len(applied)
 
 
-async def _back_up(db: Database, folder: Path, schema: int) -> Path | None:
-    if not isinstance(db, Sqlite) or schema == 0:
-        return None  # an empty file needs none; PostgreSQL is backed up by pg_dump (docs/operations.md)
-    try:
-        await asyncio.to_thread(folder.mkdir, mode=0o700, parents=True, exist_ok=True)
-    except OSError as error:
-        raise SetupError(f"the backup folder {folder} cannot be made ({error.strerror}); check its owner") from error
-    target = folder / f"{db.path.stem}-schema{schema}-{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}.db"
-    await db.back_up(target)
-    return target
-
-
 async def _check_references(db: Database) -> None:
     if db.dialect == "sqlite" and (broken := await db.fetch("PRAGMA foreign_key_check")):
         raise SetupError(f"{len(broken)} rows of {broken[0]['table']} would refer to nothing")
 
 
-async def _apply(db: Database, migration: Migration, backup: Path | None) -> bool:
-    """Whether it was applied here (False: another program did so meanwhile)."""
+async def _apply(db: Database, migration: Migration, kept: str) -> bool:
+    """Whether it was applied here (False: another program did so meanwhile). `kept`: what an error says of a backup."""
     try:
         async with db.transaction():
             await _lock(db)
@@ -158,10 +155,9 @@ async def _apply(db: Database, migration: Migration, backup: Path | None) -> boo
                 migration.number,
                 migration.name,
                 migration.sha256,
-                time.time_ns() // 1_000_000,
+                now_ms(),
             )
     except Exception as error:
-        kept = f"; a copy from before is {backup}" if backup else ""
         raise SetupError(
             f"migration {migration.name} failed and was undone ({error}); the database still has schema "
             f"{migration.number - 1}: run the ClawLoops version before, and report this{kept}"

@@ -107,22 +107,34 @@ class Sqlite(SqlDatabase[aiosqlite.Connection]):
                 self._closed = True
                 await finish(self._raw.close())
 
+    async def is_whole(self) -> bool:
+        """Whether every page of it can be read and fits the others. Of a large one this takes seconds."""
+        try:
+            found = await self.fetch("PRAGMA integrity_check")
+        except sqlite3.DatabaseError:
+            return False
+        return [list(row.values()) for row in found] == [["ok"]]
+
     async def back_up(self, to: Path) -> None:
         """Write a consistent copy (SQLite's backup API, so the write-ahead log is in it), mode 0600, by rename.
 
+        It reads by a connection of its own: the store goes on meanwhile, and what is written then is not in the copy.
         Raises SetupError when the copy cannot be written or does not read back whole.
         """
         part = to.with_name(to.name + ".part")
         try:
             part.unlink(missing_ok=True)
             os.close(os.open(part, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
-            async with self._turn, aiosqlite.connect(part, isolation_level=None) as copy:
-                await self._raw.backup(copy)
+            async with (
+                aiosqlite.connect(self.path, isolation_level=None, timeout=BUSY_TIMEOUT_S) as source,
+                aiosqlite.connect(part, isolation_level=None) as copy,
+            ):
+                await source.backup(copy)
                 await copy.execute_fetchall("PRAGMA journal_mode = DELETE")  # one file, with no log beside it
                 checked = list(await copy.execute_fetchall("PRAGMA integrity_check"))
             if [row[0] for row in checked] != ["ok"]:
                 raise SetupError(f"the copy of {self.path} is damaged ({checked[0][0]}); restore the last good backup")
-            await asyncio.to_thread(_settle_file, part, to)
+            await asyncio.to_thread(put_in_place, part, to)
         except (OSError, sqlite3.Error) as error:
             part.unlink(missing_ok=True)
             raise SetupError(
@@ -130,15 +142,19 @@ class Sqlite(SqlDatabase[aiosqlite.Connection]):
             ) from error
 
 
-def _settle_file(part: Path, to: Path) -> None:
-    for path in (part, to.parent):
-        if path is to.parent:
-            part.replace(to)
-        handle = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
+def put_in_place(part: Path, to: Path) -> None:
+    """By one rename that a power cut does not undo. Raises OSError."""
+    _sync(part)
+    part.replace(to)
+    _sync(to.parent)
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def _make_private(path: Path) -> None:

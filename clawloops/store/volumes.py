@@ -62,6 +62,19 @@ async def begin(db: Database, runtime_id: str, *, note: str, image: str, now: in
     return int(rows[0]["number"])
 
 
+async def adopt(db: Database, runtime_id: str, number: int, *, image: str, now: int) -> None:
+    """Keep one that Docker has and this store knew nothing of, as a snapshot."""
+    await db.execute(
+        """INSERT INTO volumes (runtime_id, number, kind, note, image, bytes, made_at, ended_at)
+        VALUES ($1, $2, 'snapshot', $3, $4, 0, $5, 0)""",
+        runtime_id,
+        number,
+        "Found when a backup of the box was put back",
+        image,
+        now,
+    )
+
+
 async def keep_as_snapshot(db: Database, runtime_id: str, number: int, *, size: int) -> None:
     """A copy has ended well."""
     await db.execute(

@@ -11,6 +11,7 @@ from clawloops.control.accounts import Accounts
 from clawloops.control.arrivals import Arrivals
 from clawloops.control.audit import Audit
 from clawloops.control.backends import Backends
+from clawloops.control.backups import Backups
 from clawloops.control.budgets import Budgets
 from clawloops.control.burn import BurnGuard
 from clawloops.control.certificates import Certificates
@@ -109,6 +110,7 @@ def dashboard_app(
     certificates: Certificates,
     gauges: Gauges,
     upkeep: Upkeep,
+    backups: Backups,
     templates: Path = TEMPLATE_FOLDER,
     runtime_port: int = OPENCLAW_PORT,
 ) -> web.Application:
@@ -146,7 +148,7 @@ def dashboard_app(
         app[context.WORKSPACES], app[context.LOGS] = workspaces, logs
         app[context.ROLLOUTS] = rollouts
         app[context.CERTIFICATES] = certificates
-        app[context.GAUGES], app[context.UPKEEP] = gauges, upkeep
+        app[context.GAUGES], app[context.UPKEEP], app[context.BACKUPS] = gauges, upkeep, backups
         app[context.RUNTIME_PORT] = runtime_port
         app[context.CONNECTIONS], app[confirm.HELD] = connections, held
         app[webhook.HOOKS], app[webhook.WAITING] = hooks, waiting

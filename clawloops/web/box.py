@@ -17,7 +17,7 @@ from clawloops.model.certificate import Tls
 from clawloops.model.decoy import Consequence
 from clawloops.model.rollout import RolloutState
 from clawloops.model.runtime import Phase, Runtime, Sandbox, View
-from clawloops.web import gauges
+from clawloops.web import backups, gauges
 from clawloops.web.context import (
     ACCOUNTS,
     BACKENDS,
@@ -123,7 +123,7 @@ async def show(request: web.Request) -> web.Response:
         version=__version__,
         python=platform.python_version(),
         kernel=platform.release(),
-        **(gauges.values(request, runtimes) | await _values(request, runtimes)),
+        **(gauges.values(request, runtimes) | await _values(request, runtimes) | await backups.values(request)),
     )
 
 

@@ -15,6 +15,7 @@ from clawloops.control.accounts import Accounts
 from clawloops.control.arrivals import Arrivals
 from clawloops.control.audit import Audit
 from clawloops.control.backends import Backends
+from clawloops.control.backups import Backups
 from clawloops.control.budgets import Budgets
 from clawloops.control.burn import BurnGuard
 from clawloops.control.certificates import Certificates
@@ -160,6 +161,7 @@ WAKER: web.AppKey[Waker] = web.AppKey("waker", Waker)
 LOGS: web.AppKey[Logs] = web.AppKey("logs", Logs)
 WORKSPACES: web.AppKey[Workspaces] = web.AppKey("workspaces", Workspaces)
 ROLLOUTS: web.AppKey[Rollouts] = web.AppKey("rollouts", Rollouts)
+BACKUPS: web.AppKey[Backups] = web.AppKey("backups", Backups)
 GAUGES: web.AppKey[Gauges] = web.AppKey("gauges", Gauges)
 UPKEEP: web.AppKey[Upkeep] = web.AppKey("upkeep", Upkeep)
 HOST: web.AppKey[Host] = web.AppKey("host", Host)

@@ -11,6 +11,7 @@ from aiohttp import web
 from clawloops.web import (
     account,
     audit,
+    backups,
     box,
     budgets,
     confirm,
@@ -237,6 +238,8 @@ DASHBOARD = (
     Route("GET", "/box/gauges/live", gauges.live, For.OVERSEER),
     Route("POST", "/box/checkup", upkeep.look, For.ADMIN),
     Route("POST", "/box/fix/{remedy}", upkeep.fix, For.ADMIN, proof=Proof.ASKED),
+    Route("POST", "/box/backups", backups.make, For.ADMIN),
+    Route("POST", "/box/backups/{name}/remove", backups.remove, For.ADMIN, proof=Proof.ASKED),
     Route("POST", "/box/support", upkeep.bundle, For.ADMIN, proof=Proof.ASKED),
     Route("POST", "/box/upgrade/canary", box.choose_canary, For.ADMIN),
     Route("POST", "/box/upgrade/again", box.try_again, For.ADMIN),

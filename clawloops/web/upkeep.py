@@ -20,6 +20,7 @@ REMEDIES = {
     Remedy.REMAKE_NETWORKS: "Make these networks anew. Workspaces on them are cut off for some seconds.",
     Remedy.START_WORKSPACES: "Try to start them again at once.",
     Remedy.REMOVE_IMAGES: "Remove the images of OpenClaw that no workspace, snapshot or way back needs.",
+    Remedy.MAKE_BACKUP: "Make a backup of the database now.",
 }
 """What each does, beside its button."""
 

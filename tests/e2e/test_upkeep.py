@@ -165,3 +165,34 @@ def test_a_new_master_key_opens_what_the_old_one_sealed(story: Story) -> None:
     assert "cloud39" in story.chat.ask("Do you still have your key?", CHAT_LIMIT_S).text
     told = docker("exec", control, "clawloops", "audit", "verify")
     assert "Nothing is wrong with the audit" in told
+
+
+def test_a_backup_brings_back_what_was_known_and_leaves_the_files(story: Story) -> None:
+    story.reach("chatted through LiteLLM")
+    control = story.appliance.service("clawloops")
+    if story.appliance.mode.postgresql:
+        refused = docker("exec", control, "clawloops", "backup", "make", check=False)
+        assert "PostgreSQL, which has its own tool for that: pg_dump" in refused
+        assert json.loads(docker("exec", control, "clawloops", "backup", "list", "--json")) == []
+        return
+    _write(story, "of now")
+    name = json.loads(docker("exec", control, "clawloops", "backup", "make", "--json"))["name"]
+    for made in ("link for nobody", "link for nobody else"):
+        docker("exec", control, "clawloops", "member", "invite", "--note", made)
+    assert "link for nobody else" in docker("exec", control, "clawloops", "member", "invitations")
+    story.owner.visit("/box")
+    story.owner.page.get_by_text(name, exact=True).wait_for()
+    story.picture(story.owner.page, "backups")
+    assert "a control plane runs on this data" in docker(
+        "exec", control, "clawloops", "backup", "restore", name, check=False
+    )
+    story.appliance.compose("stop", "clawloops")
+    told = story.appliance.compose("run", "--rm", "clawloops", "clawloops", "backup", "restore", name)
+    assert f"{name} is in place" in told and "is kept as clawloops-before-restore-" in told
+    story.appliance.compose("start", "clawloops")
+    story.member.visit_soon("/healthz", limit_s=60)
+    assert "link for nobody" not in docker("exec", control, "clawloops", "member", "invitations")
+    story.member.sign_in(MEMBER)  # as everybody has to
+    story.member.expect_state("Ready", limit_s=BOOT_LIMIT_S)
+    assert _read(story) == "of now"
+    assert "Nothing is wrong with the audit" in docker("exec", control, "clawloops", "audit", "verify")

@@ -19,6 +19,7 @@ from clawloops import doctor
 from clawloops.boxside import Remedies, remedies
 from clawloops.config import Settings, load
 from clawloops.control.audit import Audit
+from clawloops.control.backups import Backups
 from clawloops.control.runtimes import CONSOLE, Runtimes
 from clawloops.errors import EngineRefused
 from clawloops.guard.policy import Policy
@@ -58,8 +59,10 @@ def remedies_of(place: Place, settings: Settings) -> Remedies:
         if place.loop is not None:
             place.loop.wake(runtime_id)
 
-    runtimes = Runtimes(place.db, Audit(place.db, b"key"), pool=place.pool, wake=wake)
-    return remedies(settings, place.engine, runtimes, remake_canary=none, board=place.board)
+    audit = Audit(place.db, b"key")
+    runtimes = Runtimes(place.db, audit, pool=place.pool, wake=wake)
+    backups = Backups(place.db, audit, settings.data / "backups")
+    return remedies(settings, place.engine, runtimes, backups, remake_canary=none, board=place.board)
 
 
 async def found(settings: Settings, part: str) -> Finding:

@@ -21,6 +21,7 @@ from clawloops.control.accounts import Accounts
 from clawloops.control.arrivals import Arrivals
 from clawloops.control.audit import Audit
 from clawloops.control.backends import Backends
+from clawloops.control.backups import Backups
 from clawloops.control.budgets import Budgets
 from clawloops.control.burn import BurnGuard
 from clawloops.control.certificates import Certificates
@@ -128,6 +129,7 @@ class Box:
     directory: Directory
     gauges: Gauges
     upkeep: Upkeep
+    backups: Backups
     kept: Kept
     http: aiohttp.ClientSession
     auth_port: int
@@ -181,7 +183,7 @@ class Box:
             audit=self.audit, board=self.board, waker=self, activity=self.activity, hooks=self.hooks, host=self,
             connections=self.connections,
             workspaces=self.workspaces, logs=self.logs, rollouts=self.rollouts, certificates=self.certificates,
-            gauges=self.gauges, upkeep=self.upkeep, runtime_port=self.runtime_port,
+            gauges=self.gauges, upkeep=self.upkeep, backups=self.backups, runtime_port=self.runtime_port,
         )  # fmt: skip
         self.dashboard = await serve(app, self.site.port)
 

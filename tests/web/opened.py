@@ -20,6 +20,7 @@ from clawloops.control.accounts import Accounts
 from clawloops.control.arrivals import Arrivals
 from clawloops.control.audit import Audit
 from clawloops.control.backends import Backends
+from clawloops.control.backups import Backups
 from clawloops.control.budgets import Budgets
 from clawloops.control.burn import BurnGuard
 from clawloops.control.connecting import BundledParts
@@ -153,7 +154,8 @@ async def opened_box(folder: Path) -> AsyncIterator[Box]:
             egress=Egress(db, audit, keep=keep),
             library=library,
             keys=keys, tokens=tokens, kept=kept, gauges=kept.gauges(folder),
-            upkeep=kept.upkeep(folder, audit, keep), audit=audit, journal=journal, directory=directory, http=http,
+            upkeep=kept.upkeep(folder, audit, keep), backups=Backups(db, audit, folder / "backups"), audit=audit,
+            journal=journal, directory=directory, http=http,
             auth_port=auth_port, runtime_port=runtime_port, woken=woken, keeping=keeping,
         )  # fmt: skip
         auth = auth_door(box.doorkeeper)

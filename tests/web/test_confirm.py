@@ -50,7 +50,7 @@ def test_the_list_holds_what_opens_a_way_in_or_is_hard_to_undo() -> None:
         "/members/list", "/members/mail", "/members/mail/test", "/members/mail/remove",
         "/workspace/internet/reach", "/box/workspaces/{id}/internet/reach", "/box/internet/reach", "/box/internet",
         "/box/internet/rules/{rule}/remove", "/box/decoys", "/box/decoys/{id}/acknowledge",
-        "/box/workspaces/{id}/inspections", "/box/fix/{remedy}", "/box/support",
+        "/box/workspaces/{id}/inspections", "/box/fix/{remedy}", "/box/support", "/box/backups/{name}/remove",
     }  # fmt: skip
     assert [route.path for route in DASHBOARD if route.proof is Proof.IN_FORM] == ["/account/password"]
     assert not any(UPLOADS.fullmatch(re.sub(r"{\w+}", "x1", path)) for path in ASKED), "their fields are not read yet"
@@ -69,6 +69,7 @@ async def test_a_stale_session_is_asked_and_nothing_is_done(box: Box, olga: User
         .replace("{remedy}", "restart-ollama")
         .replace("{key}", "k")
         .replace("{rule}", "e")
+        .replace("{name}", "a.db")
     )
     for proof, status in (({}, 403), ({"proof_password": "wrong"}, 403), ({"proof_code": "000000"}, 403)):
         reply = await box.send(at, token, name="A name", **proof)

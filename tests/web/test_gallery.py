@@ -169,6 +169,7 @@ async def test_every_page_is_drawn_in_light_and_dark_on_desktop_and_phone(
     await draw("10-box-begun", "/box")
     upkept.at_work(box.gauges, [runtime.id, *(each.id for each in others)])
     await upkept.in_trouble(box, olga)
+    await upkept.backed_up(box, olga)
     await draw("10-box", "/box", prepare=scenes.opened("#well"))
     why = "from a workspace's network there is a way to this host (172.17.0.1 port 22), the internet (1.1.1.1 port 53)"
     box.walls.tested(Finding(Verdict.OPEN, why, now_ms()))

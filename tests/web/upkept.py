@@ -15,8 +15,10 @@ from clawloops.control.audit import Audit
 from clawloops.control.upkeep import Upkeep
 from clawloops.errors import Unavailable
 from clawloops.model.account import User
+from clawloops.model.backup import Reason, name_of
 from clawloops.model.checkup import Finding, Remedy
 from clawloops.model.gauge import Card, Disk, Graphics, Moment, Process, Share, Usage
+from clawloops.model.report import DAY_MS
 from clawloops.orchestrator.gauges import KEPT, Gauges
 
 if TYPE_CHECKING:
@@ -110,6 +112,14 @@ async def in_trouble(box: Box, by: User) -> None:
     for remedy in (Remedy.RESTART_LITELLM, Remedy.RESTART_OLLAMA):
         await box.upkeep.use(remedy, by=by)
     await box.settled(but=others)
+
+
+async def backed_up(box: Box, by: User) -> None:
+    """One backup of each kind."""
+    made, folder = await box.backups.make(by=by), box.backups._folder
+    for reason, days in ((Reason.DAILY, 1), (Reason.DAILY, 2), (Reason.UPGRADE, 9), (Reason.RESTORE, 30)):
+        older = folder / name_of("clawloops", reason, made.made_at - days * DAY_MS, schema=18)
+        older.write_bytes(bytes(made.size))
 
 
 def settings(folder: Path) -> Settings:

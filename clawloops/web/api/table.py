@@ -8,6 +8,7 @@ from __future__ import annotations
 from clawloops.model.token import TokenScope as S
 from clawloops.web.api import (
     backends,
+    backups,
     box,
     budgets,
     connections,
@@ -153,6 +154,9 @@ OPERATIONS = (
     Operation("GET", "/box/checkup", upkeep.show_checkup, S.ADMIN_READ, "How its parts are"),
     Operation("POST", "/box/checkup", upkeep.look, S.ADMIN_WRITE, "Look at its parts again", 202),
     Operation("POST", "/box/remedies/{remedy}", upkeep.use_remedy, S.ADMIN_WRITE, "Put right what was found", 202),
+    Operation("GET", "/box/backups", backups.list_backups, S.ADMIN_READ, "The backups on the box"),
+    Operation("POST", "/box/backups", backups.make, S.ADMIN_WRITE, "Make a backup of the database", 201),
+    Operation("DELETE", "/box/backups/{name}", backups.remove, S.ADMIN_WRITE, "Remove a backup for good"),
     Operation("GET", "/box/strangers", box.list_strangers, S.ADMIN_READ, "What does not belong to this install"),
     Operation("GET", "/box/upgrade", box.show_upgrade, S.ADMIN_READ, "How far the move to the box's image is"),
     Operation("PUT", "/box/upgrade/canary", box.choose_canary, S.ADMIN_WRITE, "Choose who is tried first"),
