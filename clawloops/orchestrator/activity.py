@@ -9,6 +9,7 @@ from clawloops.clock import steady_ms
 from clawloops.model.usage import Call
 
 ATTENDED_MS = 600_000  # an agent's turn, with its many calls, may take so long
+JUST_NOW_MS = 10_000
 SLOW_MS = 20_000  # a caller who leaves an answer that has taken so long has the model to blame
 
 
@@ -18,6 +19,7 @@ class Activity:
     def __init__(self) -> None:
         self._began = steady_ms()
         self._last: dict[str, tuple[int, str]] = {}
+        self._came: dict[str, int] = {}
         self._people: dict[str, int] = {}
         self._calls: dict[str, list[int]] = {}  # runtime -> when each call under way began
         self._tended: dict[str, int] = {}
@@ -26,6 +28,11 @@ class Activity:
     def touch(self, runtime_id: str, what: str) -> None:
         """Somebody or something used it just now. `what`: a sentence for the runtime's page. Never blocks."""
         self._last[runtime_id] = (steady_ms(), what)
+        self._came[runtime_id] = steady_ms()
+
+    def came_up(self, runtime_id: str) -> None:
+        """It is ready again: its idle time counts from here, whoever wanted that."""
+        self._last[runtime_id] = (steady_ms(), self.what(runtime_id))
 
     def person(self, runtime_id: str, what: str) -> None:
         """A person used it just now, as `touch`."""
@@ -100,8 +107,13 @@ class Activity:
         """What it was last used for; "" when that is not known."""
         return self._last.get(runtime_id, (0, ""))[1]
 
+    def is_wanted(self, runtime_id: str) -> bool:
+        """Whether somebody has just come to it, and perhaps waits."""
+        return steady_ms() - self._came.get(runtime_id, -JUST_NOW_MS) < JUST_NOW_MS
+
     def forget(self, runtime_id: str) -> None:
         self._last.pop(runtime_id, None)
+        self._came.pop(runtime_id, None)
         self._people.pop(runtime_id, None)
         self._calls.pop(runtime_id, None)
         self._settled.pop(runtime_id, None)

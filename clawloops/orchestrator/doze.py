@@ -48,7 +48,7 @@ class Doze:
 
     def came_up(self, runtime_id: str) -> None:
         """It is ready again: its idle time counts from here, whoever wanted that, and by whatever way."""
-        self._activity.touch(runtime_id, self._activity.what(runtime_id))
+        self._activity.came_up(runtime_id)
 
     async def _deeper(
         self, desired: Runtime, address: str | None, *, paused_ms: int, now: int, pressed: bool

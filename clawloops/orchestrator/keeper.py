@@ -164,7 +164,8 @@ class Keeper:
         self._means.board.know(desired)
         job = await job_rows.next_of(self._hands.db, self._id)
         hold = holds.hold_of(job, desired)
-        look = await observe(self._hands, desired)
+        async with self._means.turns.of(self._id):
+            look = await observe(self._hands, desired)
         self._means.walls.saw(self._id, opened(look.world))
         wanted = self._wanted(desired, look, hold)
         kept = self._kept = keep(look.world, wanted)
@@ -204,8 +205,7 @@ class Keeper:
 
     async def _settle(self, desired: Runtime, look: Look, wanted: Wanted, kept: Container | None) -> float:
         """All is as wanted: is it time to sleep, to wake, or to end what runs with an older spec?"""
-        now = now_ms()
-        address = names.addresses(desired.subnet).runtime
+        now, address = now_ms(), names.addresses(desired.subnet).runtime
         if desired.want is Want.RUNNING and (wanted.aim is not Aim.UP or self._run.ready):
             awake = address if wanted.aim is Aim.UP else None
             changed = await self._doze.turn(
@@ -342,9 +342,9 @@ class Keeper:
             ),
         )
         older = kept is not None and run.running and wanted.aim is Aim.UP and outdated(kept, wanted)
-        before = self._shown.now.phase
+        before = self._shown.now  # with no `since`, this is the first look: that it went on meanwhile is no news
         shown = address if phase in (Phase.BOOT, Phase.READY, Phase.PAUSED) else None
         self._shown.show(desired, phase, reason, address=shown, pending=phases.PENDING if older else "")
-        if phase is not before and phase in (Phase.READY, Phase.DEGRADED):
+        if phase is not before.phase and (phase is Phase.DEGRADED or (phase is Phase.READY and before.since)):
             took = dict(self._shown.now.steps).get(Phase.READY)
             await self._history.note(phase.value, reason or "OpenClaw is ready", took_ms=took)

@@ -25,6 +25,7 @@ from clawloops.orchestrator.phase import SLOW_BOOT_MS
 from clawloops.orchestrator.probe import Probe
 from clawloops.orchestrator.roller import Roller
 from clawloops.orchestrator.sleep import Rules
+from clawloops.orchestrator.turns import Turns
 from clawloops.orchestrator.walls import Walls
 from clawloops.runtimes import events
 from clawloops.runtimes.client import Engine
@@ -75,7 +76,8 @@ class Orchestrator:
         self.strangers: Sequence[Stranger] = ()  # as of the last minute; told to an admin, never touched
         self._hands = Hands(db, engine, directory, install, Images(engine), decoys, Sandboxes(engine), sealer)
         self._means = Means(
-            self._hands, self.board, probe, control, self.activity, gate, rules, self.walls, trial_ms
+            self._hands, self.board, probe, control, self.activity, gate, rules, self.walls,
+            Turns(self.activity.is_wanted), trial_ms,
         )  # fmt: skip
         self.roller = Roller(self._hands, self.walls, self.wake)
         self._all = asyncio.Event()

@@ -12,6 +12,7 @@ from clawloops.orchestrator.execute import Hands
 from clawloops.orchestrator.phase import SLOW_BOOT_MS
 from clawloops.orchestrator.probe import Probe
 from clawloops.orchestrator.sleep import Rules
+from clawloops.orchestrator.turns import Turns
 from clawloops.orchestrator.walls import Walls
 
 
@@ -25,4 +26,5 @@ class Means:
     gate: Gate
     rules: Rules
     walls: Walls
+    turns: Turns
     trial_ms: int = SLOW_BOOT_MS  # how long an image on trial may boot

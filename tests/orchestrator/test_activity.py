@@ -63,3 +63,13 @@ def test_a_workspace_that_is_forgotten_in_the_middle_of_a_call_is_no_error() -> 
         activity.forget("r")
         assert activity.calls("r") == 0
     assert activity.calls("r") == 0
+
+
+def test_somebody_has_just_come_for_some_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
+    activity, now = Activity(), steady_ms()
+    activity.came_up("r")
+    assert not activity.is_wanted("r")
+    activity.touch("r", "its pages were opened")
+    assert activity.is_wanted("r") and not activity.is_wanted("other")
+    monkeypatch.setattr(module, "steady_ms", lambda: now + module.JUST_NOW_MS + 1000)
+    assert not activity.is_wanted("r")
