@@ -24,6 +24,8 @@ from clawloops.model.fit import Shape
 _SOON_S = 30
 _LINE = 1024 * 1024  # bytes; Ollama's own lines are a few hundred
 _MOST = 32 * 1024 * 1024  # bytes of an answer: a model's vocabulary may be part of it
+_LEFT = "context canceled"
+"""Of a pull that Ollama was giving up just then, because whoever had asked before had left: asked again, it goes on."""
 _STALL_S = 300  # a pull that tells nothing for so long is broken
 _NAME = re.compile(
     r"(?:(?P<host>[a-z0-9.-]+\.[a-z]+(?::\d{1,5})?|[a-z0-9.-]+:\d{1,5})/)?(?:(?P<space>[A-Za-z0-9][\w.-]{0,79})/)?"
@@ -141,7 +143,10 @@ class Ollama:
         async with self._ask("POST", "/api/pull", body, limit) as answer:
             async for line in _lines(answer):
                 if "error" in line:
-                    raise BackendRefused(self._said(str(line["error"])), status=answer.status)
+                    told = self._said(str(line["error"]))
+                    if _LEFT in told:
+                        raise BackendUnavailable(f"Ollama broke off: {told}")
+                    raise BackendRefused(told, status=answer.status)
                 yield Step(
                     what=str(line.get("status", ""))[:200],
                     completed=_int(line.get("completed")),
