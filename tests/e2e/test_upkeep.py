@@ -26,11 +26,11 @@ pytestmark = [
 NOTE = "/home/node/.openclaw/workspace/kept.txt"
 
 
-def _write(story: Story, text: str) -> None:
+def write_note(story: Story, text: str) -> None:
     docker("exec", story.runtime, "sh", "-c", f"mkdir -p $(dirname {NOTE}) && echo {text} > {NOTE} && sync")
 
 
-def _read(story: Story) -> str:
+def read_note(story: Story) -> str:
     return docker("exec", story.runtime, "cat", NOTE).strip()
 
 
@@ -43,7 +43,7 @@ def _until_done(story: Story, limit_s: float = 180) -> None:
 def test_a_snapshot_of_a_running_workspace_is_restored(story: Story) -> None:
     story.reach("chatted through LiteLLM")
     story.member.start_and_wait(BOOT_LIMIT_S)
-    _write(story, "before")
+    write_note(story, "before")
     started = json.loads(docker("inspect", story.runtime))[0]["State"]["StartedAt"]
     story.member.visit("/workspace/files")
     story.member.page.get_by_label("Name").fill("a good state")
@@ -52,20 +52,20 @@ def test_a_snapshot_of_a_running_workspace_is_restored(story: Story) -> None:
     assert json.loads(docker("inspect", story.runtime))[0]["State"]["StartedAt"] == started, "it was only paused"
     expect(story.member.page.locator("li[id^=snapshot-]")).to_contain_text("a good state")
     story.picture(story.member.page, "snapshot")
-    _write(story, "after")
+    write_note(story, "after")
     story.member.page.locator("details[id^=restoring-] summary").first.click()
     story.member.page.get_by_role("button", name="Restore it").first.click()
     _until_done(story)
     story.picture(story.member.page, "restored")
     story.member.visit("/")
     story.member.expect_state("Ready", limit_s=BOOT_LIMIT_S)
-    assert _read(story) == "before"
+    assert read_note(story) == "before"
 
 
 def test_an_export_is_one_file_without_what_acts_in_the_members_name(story: Story, tmp_path: Path) -> None:
     story.reach("chatted through LiteLLM")
     story.member.start_and_wait(BOOT_LIMIT_S)
-    _write(story, "to take away")
+    write_note(story, "to take away")
     story.member.visit("/workspace/files")
     story.member.page.get_by_role("button", name="Make the file").click()
     _until_done(story)
@@ -113,14 +113,14 @@ def _upgrade_of(story: Story, image: str) -> dict[str, str]:
 def test_an_upgrade_keeps_the_files_and_proves_itself_with_an_answer(story: Story) -> None:
     story.reach("chatted through LiteLLM")
     story.member.start_and_wait(BOOT_LIMIT_S)
-    _write(story, "precious")
+    write_note(story, "precious")
     story.member.visit("/workspace")
     with _version(story, "ENV CLAWLOOPS_TEST_VERSION=2") as image:
         _pin(story, image)
         ended = _upgrade_of(story, image)
         assert ended["state"] == "done", ended
         assert json.loads(docker("inspect", story.runtime))[0]["Config"]["Image"] == image
-        assert _read(story) == "precious"
+        assert read_note(story) == "precious"
         story.picture(story.member.page, "upgraded")
         story.member.page.goto(story.workspace)
         story.chat.wait_until_back(BOOT_LIMIT_S)  # with what was said before the upgrade
@@ -132,7 +132,7 @@ def test_an_upgrade_keeps_the_files_and_proves_itself_with_an_answer(story: Stor
 def test_an_image_that_does_not_start_is_rolled_back_by_itself(story: Story) -> None:
     story.reach("chatted through LiteLLM")
     story.member.start_and_wait(BOOT_LIMIT_S)
-    _write(story, "still precious")
+    write_note(story, "still precious")
     before = json.loads(docker("inspect", story.runtime))[0]["Config"]["Image"]
     with _version(story, 'ENTRYPOINT ["/bin/false"]') as image:
         _pin(story, image)
@@ -142,7 +142,7 @@ def test_an_image_that_does_not_start_is_rolled_back_by_itself(story: Story) -> 
         story.member.visit("/")
         story.member.expect_state("Ready", limit_s=BOOT_LIMIT_S)
     assert json.loads(docker("inspect", story.runtime))[0]["Config"]["Image"] == before
-    assert _read(story) == "still precious"
+    assert read_note(story) == "still precious"
     story.member.visit("/workspace/files")
     story.picture(story.member.page, "rolled-back")
 
@@ -165,34 +165,3 @@ def test_a_new_master_key_opens_what_the_old_one_sealed(story: Story) -> None:
     assert "cloud39" in story.chat.ask("Do you still have your key?", CHAT_LIMIT_S).text
     told = docker("exec", control, "clawloops", "audit", "verify")
     assert "Nothing is wrong with the audit" in told
-
-
-def test_a_backup_brings_back_what_was_known_and_leaves_the_files(story: Story) -> None:
-    story.reach("chatted through LiteLLM")
-    control = story.appliance.service("clawloops")
-    if story.appliance.mode.postgresql:
-        refused = docker("exec", control, "clawloops", "backup", "make", check=False)
-        assert "PostgreSQL, which has its own tool for that: pg_dump" in refused
-        assert json.loads(docker("exec", control, "clawloops", "backup", "list", "--json")) == []
-        return
-    _write(story, "of now")
-    name = json.loads(docker("exec", control, "clawloops", "backup", "make", "--json"))["name"]
-    for made in ("link for nobody", "link for nobody else"):
-        docker("exec", control, "clawloops", "member", "invite", "--note", made)
-    assert "link for nobody else" in docker("exec", control, "clawloops", "member", "invitations")
-    story.owner.visit("/box")
-    story.owner.page.get_by_text(name, exact=True).wait_for()
-    story.picture(story.owner.page, "backups")
-    assert "a control plane runs on this data" in docker(
-        "exec", control, "clawloops", "backup", "restore", name, check=False
-    )
-    story.appliance.compose("stop", "clawloops")
-    told = story.appliance.compose("run", "--rm", "clawloops", "clawloops", "backup", "restore", name)
-    assert f"{name} is in place" in told and "is kept as clawloops-before-restore-" in told
-    story.appliance.compose("start", "clawloops")
-    story.member.visit_soon("/healthz", limit_s=60)
-    assert "link for nobody" not in docker("exec", control, "clawloops", "member", "invitations")
-    story.member.sign_in(MEMBER)  # as everybody has to
-    story.member.expect_state("Ready", limit_s=BOOT_LIMIT_S)
-    assert _read(story) == "of now"
-    assert "Nothing is wrong with the audit" in docker("exec", control, "clawloops", "audit", "verify")
