@@ -31,6 +31,7 @@ TIMEOUT_S = 5.0
 REQUEST_ID = "clawloops"  # of every suspension: prepared again with it, OpenClaw gives the same lease again
 CHECK = "clawloops-upgrade-check"
 CHECK_DELAY_MS = 500
+CHECK_S = 180.0  # a first turn after a boot has to load all of the agent, on a slow box for longer than a minute
 LOOK_S = 0.5
 _MARGIN_S = 3.0  # between OpenClaw's own time limit for the check and ours, so that it ends before it is cleared away
 
@@ -125,7 +126,7 @@ class Control:
         """Channels that fetch or hold a connection themselves, and are deaf while asleep. Raises Unavailable."""
         return polling_channels(await self._call(address, "channels.status", {}))
 
-    async def complete(self, address: str, *, limit_s: float = 90.0) -> Completed | NoModel | Failed:
+    async def complete(self, address: str, *, limit_s: float = CHECK_S) -> Completed | NoModel | Failed:
         """One real answer of the default model through all of OpenClaw: a job that runs once, at once, and is removed.
 
         OpenClaw itself tries a failing model again and again, so a failure takes `limit_s`. A failed run leaves its

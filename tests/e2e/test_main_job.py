@@ -113,7 +113,6 @@ def test_the_dashboard_counts_the_members_tokens(story: Story) -> None:
     story.picture(story.owner.page, "members-usage")
 
 
-@ONCE
 @pytest.mark.limit(500)
 def test_files_survive_stop_start_and_deletion_of_the_container(story: Story) -> None:
     story.reach("chatted through LiteLLM")
