@@ -35,7 +35,6 @@ Remedies = Mapping[Remedy, Callable[[User], Awaitable[None]]]
 class BoxSide:
     gauges: Gauges
     upkeep: Upkeep
-    backups: Backups
 
 
 def box_side(
@@ -60,7 +59,7 @@ def box_side(
         bundle=lambda: support.bundle(settings, views=board.all()),
         keep=background.keep,
     )
-    return BoxSide(gauges, upkeep, backups)
+    return BoxSide(gauges, upkeep)
 
 
 def remedies(

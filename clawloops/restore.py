@@ -15,6 +15,7 @@ from clawloops.clock import now_ms
 from clawloops.config import Settings
 from clawloops.control.audit import Audit
 from clawloops.control.ledger import LOG
+from clawloops.durable import put_in_place
 from clawloops.errors import NotFound, SetupError
 from clawloops.model.backup import Reason, name_of
 from clawloops.runtimes import volumes
@@ -24,7 +25,7 @@ from clawloops.store import runtimes as rows
 from clawloops.store.migrate import migrate
 from clawloops.store.own_keys import audit_key
 from clawloops.store.seal import check_sentinel
-from clawloops.store.sqlite import open_sqlite, put_in_place
+from clawloops.store.sqlite import open_sqlite
 
 _BESIDE = ("-wal", "-shm")  # what belongs to a SQLite file that is in use (https://sqlite.org/wal.html)
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from clawloops.control.factors import place_of
 from clawloops.control.issuer import place_of as place_of_issuer
 from clawloops.control.models import sealed_for
+from clawloops.durable import put_in_place, sync
 from clawloops.errors import SealBroken, SetupError
 from clawloops.store import (
     authenticators,
@@ -56,7 +57,7 @@ async def rotate(db: Database, keys: Path, *, install_id: str) -> Rotated:
     kept.unlink(missing_ok=True)
     kept.hardlink_to(keys / MASTER)
     new_file.replace(keys / MASTER)  # at no time is there no master.key
-    _sync(keys)
+    sync(keys)
     return Rotated(len(await credentials.all(db)), new.key_id, kept)
 
 
@@ -125,16 +126,6 @@ def _write(path: Path, text: str) -> None:
     handle = os.open(making, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     try:
         os.write(handle, text.encode() + b"\n")
-        os.fsync(handle)
     finally:
         os.close(handle)
-    making.replace(path)
-    _sync(path.parent)
-
-
-def _sync(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+    put_in_place(making, path)

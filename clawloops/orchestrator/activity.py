@@ -9,7 +9,7 @@ from clawloops.clock import steady_ms
 from clawloops.model.usage import Call
 
 ATTENDED_MS = 600_000  # an agent's turn, with its many calls, may take so long
-JUST_NOW_MS = 10_000
+JUST_NOW_MS = 10_000  # who came so long ago may still wait to be let in
 SLOW_MS = 20_000  # a caller who leaves an answer that has taken so long has the model to blame
 
 
@@ -19,7 +19,7 @@ class Activity:
     def __init__(self) -> None:
         self._began = steady_ms()
         self._last: dict[str, tuple[int, str]] = {}
-        self._came: dict[str, int] = {}
+        self._came: dict[str, int] = {}  # as `_last`, without those that only came up
         self._people: dict[str, int] = {}
         self._calls: dict[str, list[int]] = {}  # runtime -> when each call under way began
         self._tended: dict[str, int] = {}
@@ -27,8 +27,8 @@ class Activity:
 
     def touch(self, runtime_id: str, what: str) -> None:
         """Somebody or something used it just now. `what`: a sentence for the runtime's page. Never blocks."""
-        self._last[runtime_id] = (steady_ms(), what)
-        self._came[runtime_id] = steady_ms()
+        self._came[runtime_id] = now = steady_ms()
+        self._last[runtime_id] = (now, what)
 
     def came_up(self, runtime_id: str) -> None:
         """It is ready again: its idle time counts from here, whoever wanted that."""

@@ -14,6 +14,7 @@ from typing import Any
 
 import aiosqlite
 
+from clawloops.durable import put_in_place
 from clawloops.errors import Conflict, SetupError, Unavailable
 from clawloops.finishing import finish
 from clawloops.store.transaction import Row, SqlDatabase
@@ -140,21 +141,6 @@ class Sqlite(SqlDatabase[aiosqlite.Connection]):
             raise SetupError(
                 f"{self.path} cannot be backed up to {to} ({error}); free some disk space there"
             ) from error
-
-
-def put_in_place(part: Path, to: Path) -> None:
-    """By one rename that a power cut does not undo. Raises OSError."""
-    _sync(part)
-    part.replace(to)
-    _sync(to.parent)
-
-
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def _make_private(path: Path) -> None:

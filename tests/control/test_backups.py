@@ -15,10 +15,10 @@ from clawloops.control.backups import MOST_ASKED, Backups
 from clawloops.errors import Conflict, Forbidden, NotFound, Unavailable
 from clawloops.model.account import Role
 from clawloops.model.backup import KEPT_DAYS, Reason, name_of
+from clawloops.model.report import DAY_MS
 from clawloops.store.db import Database
 from tests.store.rows import user
 
-DAY = 86_400_000
 ADMIN = user("olga", role=Role.ADMIN)
 
 
@@ -43,7 +43,7 @@ async def _looked(kept: Backups) -> None:
 
 def _older(folder: Path, reason: Reason, days: float) -> None:
     folder.mkdir(exist_ok=True)
-    (folder / name_of("store", reason, now_ms() - int(days * DAY))).write_bytes(b"old")
+    (folder / name_of("store", reason, now_ms() - int(days * DAY_MS))).write_bytes(b"old")
 
 
 async def test_one_is_made_each_day_and_the_last_seven_are_kept(kept: Backups, folder: Path) -> None:
@@ -55,7 +55,7 @@ async def test_one_is_made_each_day_and_the_last_seven_are_kept(kept: Backups, f
     assert sum(each.reason is Reason.UPGRADE for each in every) == KEPT_DAYS + 1
     daily = [each for each in every if each.reason is Reason.DAILY]
     assert len(daily) == KEPT_DAYS and now_ms() - daily[0].made_at < 60_000 and daily[0].size > 10_000
-    assert daily[-1].made_at > now_ms() - KEPT_DAYS * DAY
+    assert daily[-1].made_at > now_ms() - KEPT_DAYS * DAY_MS
     await _looked(kept)
     assert await kept.all(by=ADMIN) == every
 

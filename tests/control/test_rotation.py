@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from clawloops import durable
 from clawloops.control import rotation
 from clawloops.control.audit import Audit
 from clawloops.control.factors import place_of
@@ -158,8 +159,8 @@ def _cut(place: object, name: str, *, after: int = 0) -> Cut:
         _cut(Path, "hardlink_to"),
         _cut(Path, "replace"),
         _cut(Path, "replace", after=1),
-        _cut(rotation, "_sync"),
-        _cut(rotation, "_sync", after=1),  # all is done
+        _cut(durable, "sync", after=1),  # of the folder, once the new key's file is in it
+        _cut(rotation, "sync"),  # all is done
     ],
 )
 async def test_a_rotation_that_was_cut_off_is_taken_up_where_it_was(

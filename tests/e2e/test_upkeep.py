@@ -26,11 +26,11 @@ pytestmark = [
 NOTE = "/home/node/.openclaw/workspace/kept.txt"
 
 
-def write_note(story: Story, text: str) -> None:
+def _write(story: Story, text: str) -> None:
     docker("exec", story.runtime, "sh", "-c", f"mkdir -p $(dirname {NOTE}) && echo {text} > {NOTE} && sync")
 
 
-def read_note(story: Story) -> str:
+def _read(story: Story) -> str:
     return docker("exec", story.runtime, "cat", NOTE).strip()
 
 
@@ -43,7 +43,7 @@ def _until_done(story: Story, limit_s: float = 180) -> None:
 def test_a_snapshot_of_a_running_workspace_is_restored(story: Story) -> None:
     story.reach("chatted through LiteLLM")
     story.member.start_and_wait(BOOT_LIMIT_S)
-    write_note(story, "before")
+    _write(story, "before")
     started = json.loads(docker("inspect", story.runtime))[0]["State"]["StartedAt"]
     story.member.visit("/workspace/files")
     story.member.page.get_by_label("Name").fill("a good state")
@@ -52,20 +52,20 @@ def test_a_snapshot_of_a_running_workspace_is_restored(story: Story) -> None:
     assert json.loads(docker("inspect", story.runtime))[0]["State"]["StartedAt"] == started, "it was only paused"
     expect(story.member.page.locator("li[id^=snapshot-]")).to_contain_text("a good state")
     story.picture(story.member.page, "snapshot")
-    write_note(story, "after")
+    _write(story, "after")
     story.member.page.locator("details[id^=restoring-] summary").first.click()
     story.member.page.get_by_role("button", name="Restore it").first.click()
     _until_done(story)
     story.picture(story.member.page, "restored")
     story.member.visit("/")
     story.member.expect_state("Ready", limit_s=BOOT_LIMIT_S)
-    assert read_note(story) == "before"
+    assert _read(story) == "before"
 
 
 def test_an_export_is_one_file_without_what_acts_in_the_members_name(story: Story, tmp_path: Path) -> None:
     story.reach("chatted through LiteLLM")
     story.member.start_and_wait(BOOT_LIMIT_S)
-    write_note(story, "to take away")
+    _write(story, "to take away")
     story.member.visit("/workspace/files")
     story.member.page.get_by_role("button", name="Make the file").click()
     _until_done(story)
@@ -113,14 +113,14 @@ def _upgrade_of(story: Story, image: str) -> dict[str, str]:
 def test_an_upgrade_keeps_the_files_and_proves_itself_with_an_answer(story: Story) -> None:
     story.reach("chatted through LiteLLM")
     story.member.start_and_wait(BOOT_LIMIT_S)
-    write_note(story, "precious")
+    _write(story, "precious")
     story.member.visit("/workspace")
     with _version(story, "ENV CLAWLOOPS_TEST_VERSION=2") as image:
         _pin(story, image)
         ended = _upgrade_of(story, image)
         assert ended["state"] == "done", ended
         assert json.loads(docker("inspect", story.runtime))[0]["Config"]["Image"] == image
-        assert read_note(story) == "precious"
+        assert _read(story) == "precious"
         story.picture(story.member.page, "upgraded")
         story.member.page.goto(story.workspace)
         story.chat.wait_until_back(BOOT_LIMIT_S)  # with what was said before the upgrade
@@ -132,7 +132,7 @@ def test_an_upgrade_keeps_the_files_and_proves_itself_with_an_answer(story: Stor
 def test_an_image_that_does_not_start_is_rolled_back_by_itself(story: Story) -> None:
     story.reach("chatted through LiteLLM")
     story.member.start_and_wait(BOOT_LIMIT_S)
-    write_note(story, "still precious")
+    _write(story, "still precious")
     before = json.loads(docker("inspect", story.runtime))[0]["Config"]["Image"]
     with _version(story, 'ENTRYPOINT ["/bin/false"]') as image:
         _pin(story, image)
@@ -142,7 +142,7 @@ def test_an_image_that_does_not_start_is_rolled_back_by_itself(story: Story) -> 
         story.member.visit("/")
         story.member.expect_state("Ready", limit_s=BOOT_LIMIT_S)
     assert json.loads(docker("inspect", story.runtime))[0]["Config"]["Image"] == before
-    assert read_note(story) == "still precious"
+    assert _read(story) == "still precious"
     story.member.visit("/workspace/files")
     story.picture(story.member.page, "rolled-back")
 

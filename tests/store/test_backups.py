@@ -9,6 +9,7 @@ import pytest
 
 from clawloops.errors import SetupError
 from clawloops.model.backup import KEPT_DAYS, Backup, Reason, expired, name_of, read
+from clawloops.model.report import DAY_MS
 from clawloops.model.runtime import Want
 from clawloops.model.workspace import Job, JobState, Kind, Task
 from clawloops.store import backups, jobs, sessions, users, volumes
@@ -16,8 +17,6 @@ from clawloops.store import runtimes as rows
 from clawloops.store.db import Database, open_database
 from clawloops.store.migrate import migrate, shipped
 from tests.store.rows import NOW, runtime, session, user
-
-DAY = 86_400_000
 
 
 @pytest.mark.parametrize("reason", Reason)
@@ -36,7 +35,7 @@ def test_other_files_are_no_backups(name: str) -> None:
 
 def test_daily_ones_have_their_time_and_no_others() -> None:
     every = [
-        Backup(f"{reason}{day}", reason, NOW - day * DAY, 1)
+        Backup(f"{reason}{day}", reason, NOW - day * DAY_MS, 1)
         for day in range(KEPT_DAYS + 2)
         for reason in reversed(Reason)
     ]
@@ -94,20 +93,24 @@ async def test_no_volume_is_lost_by_what_a_store_of_before_believes(db: Database
     await sessions.add(db, session())
     there = {(ada, 0), (ada, filling), (ada, upgraded), (ada, 9), (ben, 0), ("r-of-nobody", 0)}
 
-    found = await backups.settle(db, there, image="openclaw:3", now=NOW + DAY)
+    found = await backups.settle(db, there, image="openclaw:3", now=NOW + DAY_MS)
 
     assert found == [(ada, filling), (ada, 9), (ben, 0)]
     kept = {each.number: each for each in await volumes.of(db, ada)}
     assert {number: each.kind for number, each in kept.items()} == {
         0: Kind.TRASH, filling: Kind.SNAPSHOT, lost: Kind.FILLING, upgraded: Kind.LIVE, 9: Kind.SNAPSHOT,
     }  # fmt: skip
-    assert kept[0].ended_at == NOW + DAY and kept[9].image == "openclaw:2" and "put back" in kept[9].note
+    assert kept[0].ended_at == NOW + DAY_MS and kept[9].image == "openclaw:2" and "put back" in kept[9].note
     now = await rows.get(db, ada)
     assert now is not None and (now.before_image, now.volume) == ("", upgraded)
     (job,) = await jobs.of(db, ada)
-    assert job.state is JobState.FAILED and job.ended_at == NOW + DAY
+    assert job.state is JobState.FAILED and job.ended_at == NOW + DAY_MS
     first = await rows.get(db, ben)
-    assert first is not None and (first.want, first.image, first.volume_at) == (Want.STOPPED, "openclaw:3", NOW + DAY)
+    assert first is not None and (first.want, first.image, first.volume_at) == (
+        Want.STOPPED,
+        "openclaw:3",
+        NOW + DAY_MS,
+    )
     assert [each.kind for each in await volumes.of(db, ben)] == [Kind.LIVE]
     assert await db.fetch("SELECT hash FROM sessions") == []
 
