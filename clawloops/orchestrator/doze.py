@@ -42,7 +42,10 @@ class Doze:
         self._closed_until = 0
 
     async def open(self, address: str) -> None:
-        """Let it take new work again; costs nothing where it is known to do so. What fails ends with the lease."""
+        """Let it take new work again; costs nothing where it is known to do so. What fails ends with the lease.
+
+        Until then OpenClaw says to a probe that it is draining, as if it came to its end.
+        """
         if steady_ms() < self._closed_until and await self._control.resume(address):
             self._closed_until = 0
 

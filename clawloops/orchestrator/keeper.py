@@ -136,10 +136,10 @@ class Keeper:
             _log.warning("runtime %s: unpause: %s", self._id, error)
             return
         self._kept = replace(kept, state=State.RUNNING)
+        await self._doze.open(address)
         if not self._run.ready:  # it was paused before this process began
             self._run.probed(answers=await self._means.probe(address))
         if self._run.ready:
-            await self._doze.open(address)
             self._shown.show(desired, Phase.READY, address=address)
 
     async def _survive(self) -> float | None:
@@ -316,9 +316,9 @@ class Keeper:
         address = names.addresses(desired.subnet).runtime if run.running else None
         reachable = world.network is not None and world.network.edge
         if address and reachable and kept is not None and kept.state is State.RUNNING:
+            if wanted.aim is Aim.UP:
+                await self._doze.open(address)  # first: one that is closed says that it is not ready
             run.probed(answers=await self._means.probe(address))
-            if run.ready and wanted.aim is Aim.UP:
-                await self._doze.open(address)
         self._address = address if reachable and (not run.ready or run.doubtful) and wanted.aim is Aim.UP else None
         if run.ready:
             self._means.gate.leave(self._id)

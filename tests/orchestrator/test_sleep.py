@@ -301,6 +301,7 @@ async def test_a_box_short_of_memory_stops_the_one_that_was_idle_longest(place: 
     place.gate = Gate(lambda: Box(memory_mb=memory[0], disk_mb=10**6, swap_mb=0), slots=4)
     idle, asking = await _asleep(place), await place.member(Want.STOPPED)
     memory[0] = 700  # the spare is 512, and the stand-in may use 256
+    await asyncio.sleep(1.1)  # it is read at most once a second
     await place.wish(asking, Want.RUNNING)
     view = await place.until(asking, Phase.QUEUED)
     assert view.place == (1, 1)

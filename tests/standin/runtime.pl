@@ -4,20 +4,23 @@
 #   exit-now (exit code at start)   boot-s (seconds until started)   drain-s (seconds that a drain takes)
 #   busy (a turn is running)   next-job (Unix ms)   polling (a channel's name)   fails (why a model gives no answer)
 # It answers the few admin calls that the control plane makes, in OpenClaw's own words. While it is suspended, for two
-# minutes or until it is told to go on, it refuses all others, and a file `suspended` is there to be seen.
+# minutes or until it is told to go on, it refuses all others, /startupz says "draining", and a file `suspended` is there
+# to be seen.
 use strict; use warnings;
 use IO::Socket::INET;
 use IO::Select;
 
 sub told { open(my $f, '<', "/home/node/$_[0]") or return $_[1]; my $v = <$f>; chomp $v; return $v }
 
+my $mark = '/home/node/suspended';
+sub suspended { unlink $mark if time - told('suspended', 0) > 120; return -e $mark }
+
 sub admin {
   my ($method) = $_[0] =~ /"method":"([^"]+)"/;
   my ($busy, $at, $polls, $fails) = map { told($_, '') } 'busy', 'next-job', 'polling', 'fails';
-  my $mark = '/home/node/suspended';
-  unlink $mark if time - told('suspended', 0) > 120 || ($method // '') eq 'gateway.suspend.resume';
+  unlink $mark if ($method // '') eq 'gateway.suspend.resume';
   if (($method // '') eq 'gateway.suspend.prepare' && !$busy) { open(my $f, '>', $mark) or die $!; print $f time; close $f }
-  elsif (-e $mark) { return '{"ok":false,"error":{"message":"unavailable during gateway suspension"}}' }
+  elsif (suspended()) { return '{"ok":false,"error":{"message":"unavailable during gateway suspension"}}' }
   my %answer = (
     'gateway.suspend.prepare' => $busy ? '{"status":"busy","blockers":[{"kind":"embedded-run"}]}'
       : '{"status":"ready","suspensionId":"one"}',
@@ -35,7 +38,7 @@ sub admin {
 }
 
 my $began = time; my $draining = 0;
-unlink '/home/node/suspended';
+unlink $mark;
 if (my $code = told('exit-now', 0)) { exit $code }
 open(my $log, '>>', '/home/node/starts') or die "no workspace: $!"; print $log "$$ $began\n"; close $log;
 $SIG{TERM} = sub { $draining ||= time };
@@ -54,7 +57,7 @@ while (1) {
     $length = $1 if $line =~ /^content-length:\s*(\d+)/i;
   }
   my $sent = ''; read($client, $sent, $length) if $length;
-  my ($status, $body) = $draining ? (503, '{"status":"draining"}')
+  my ($status, $body) = $draining || suspended() ? (503, '{"status":"draining"}')
     : time - $began < $boot ? (503, '{"status":"starting"}') : (200, '{"status":"started"}');
   ($status, $body) = (200, '<!doctype html>the UI') unless $request =~ m{^GET /startupz };
   ($status, $body) = (200, admin($sent)) if $request =~ m{^POST /api/v1/admin/rpc };
