@@ -31,6 +31,7 @@ def pytest_configure(config: pytest.Config) -> None:
         "browser: needs Chromium",
         "litellm: needs LiteLLM's own environment",
         "oidc: needs a real OpenID Connect server, on Node",
+        "long: minutes with a real part, for what shorter tests show as well; not in the whole run (tests/run long)",
         "vllm: a real vLLM, in an environment of its own (tests/run vllm)",
     ):
         config.addinivalue_line("markers", line)

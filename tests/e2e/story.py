@@ -13,7 +13,7 @@ from pathlib import Path
 from playwright.sync_api import Browser, Page
 
 from tests.e2e import tiny_model
-from tests.e2e.appliance import Appliance, docker
+from tests.e2e.appliance import HTTPS, Appliance, docker
 from tests.e2e.browser import chromium, person
 from tests.e2e.chat import Answer, Chat
 from tests.e2e.dashboard import Account, Dashboard
@@ -214,7 +214,8 @@ class Story:
         return shown
 
     def _chat(self) -> Answer | None:
-        if not self.has_ollama:
+        """None where this box has no Ollama, or where another mode has asked it already."""
+        if not self.has_ollama or self.appliance.mode is HTTPS:
             return None
         answer = self.chat.ask("Hello, who are you?", CHAT_LIMIT_S)
         self.figures["send to first token, Ollama, first turn, s"] = answer.first_ms / 1000

@@ -21,7 +21,8 @@ pytestmark = [
     pytest.mark.skipif(not Path(CHROMIUM).exists(), reason="this machine has no package named chromium"),
 ]
 ONCE = pytest.mark.parametrize("story", ["http"], indirect=True)
-"""Nothing of it depends on the way a browser came here."""
+OVER_HTTPS = pytest.mark.parametrize("story", ["https"], indirect=True)
+"""Nothing of these depends on the way a browser came here: each is in the mode that has less to do."""
 NO_OLLAMA = "install.sh left Ollama out here: its Go module cannot be fetched or built"
 
 
@@ -81,6 +82,7 @@ def test_open_workspace_shows_stages_and_leads_into_the_control_ui(story: Story)
     assert story.member.page.url.startswith(story.appliance.origin.replace("://", f"://{slug}.ws."))
 
 
+@ONCE
 @pytest.mark.limit(240)
 def test_ollama_answers_the_chat(story: Story) -> None:
     answer = story.reach("chatted")
@@ -113,6 +115,7 @@ def test_the_dashboard_counts_the_members_tokens(story: Story) -> None:
     story.picture(story.owner.page, "members-usage")
 
 
+@OVER_HTTPS
 @pytest.mark.limit(500)
 def test_files_survive_stop_start_and_deletion_of_the_container(story: Story) -> None:
     story.reach("chatted through LiteLLM")

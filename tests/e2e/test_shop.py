@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import re
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -14,6 +16,7 @@ from tests.e2e import tiny_model
 from tests.e2e.appliance import docker
 from tests.e2e.browser import CHROMIUM
 from tests.e2e.story import CLOUD_MODEL, MEMBER, Story
+from tests.e2e.test_own_tools import call
 
 pytestmark = [
     pytest.mark.e2e,
@@ -75,9 +78,9 @@ def test_a_model_file_is_brought_loaded_offered_and_removed(story: Story) -> Non
     expect(_row(story, "brought:latest")).to_have_count(0)
 
 
-@pytest.mark.limit(1200)
-def test_a_budget_that_is_used_up_is_said_in_the_chat_and_on_the_first_page(story: Story) -> None:
-    story.reach("chatted through LiteLLM")
+@contextmanager
+def _used_up(story: Story) -> Iterator[None]:
+    """With a budget for the member that they have used up already."""
     page = story.owner.page
     story.owner.visit("/budgets")
     page.get_by_label("For").select_option(label=MEMBER.name)
@@ -89,18 +92,35 @@ def test_a_budget_that_is_used_up_is_said_in_the_chat_and_on_the_first_page(stor
     expect(card).to_contain_text("used up")
     story.picture(page, "budget")
     try:
+        yield
+    finally:  # or it would fail every later test, too
+        card.locator("summary").click()
+        card.get_by_role("button", name="Remove it").click()
+        expect(card).to_have_count(0)
+
+
+@pytest.mark.limit(1000)
+def test_a_budget_that_is_used_up_is_said_on_the_first_page_and_refuses_the_next_call(story: Story) -> None:
+    story.reach("made a key")
+    with _used_up(story):
+        status, told = call(story, "/v1/chat/completions", str(story.told["made a key"]), CLOUD_MODEL)
+        assert status == 429 and "budget" in json.dumps(told)
+        story.second.visit("/")
+        expect(story.second.page.locator("#usage-title").locator("xpath=ancestor::section")).to_contain_text("used up")
+        story.picture(story.second.page, "budget-on-the-first-page")
+    assert call(story, "/v1/chat/completions", str(story.told["made a key"]), CLOUD_MODEL)[0] == 200
+
+
+@pytest.mark.long
+@pytest.mark.limit(1200)
+def test_a_budget_that_is_used_up_is_said_in_the_chat(story: Story) -> None:
+    story.reach("chatted through LiteLLM")
+    with _used_up(story):
         story.chat.send("Is there anything left for me?")
         # OpenClaw keeps a provider's words to itself, and names the kind of the refusal.
         said = re.compile("rate limited", re.IGNORECASE)
         expect(story.chat.log.get_by_text(said).last).to_be_visible(timeout=LIMITED_LIMIT_S * 1000)
         story.picture(story.chat.page, "budget-in-the-chat")
-        story.second.visit("/")
-        expect(story.second.page.locator("#usage-title").locator("xpath=ancestor::section")).to_contain_text("used up")
-        story.picture(story.second.page, "budget-on-the-first-page")
-    finally:  # or it would fail every later test, too
-        card.locator("summary").click()
-        card.get_by_role("button", name="Remove it").click()
-        expect(card).to_have_count(0)
     # OpenClaw leaves a provider alone for a while that limited it, and says so, in a bubble or beside the conversation.
     until = time.monotonic() + BACK_LIMIT_S
     while True:

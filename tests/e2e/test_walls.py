@@ -147,6 +147,7 @@ def test_a_runtime_that_found_a_way_to_the_front_is_refused_there(awake: Story, 
 
 
 @pytest.mark.attacks(1, 2)
+@pytest.mark.long  # tests/orchestrator/test_canary.py does it in each run, with the stand-in
 @pytest.mark.limit(600)
 def test_an_edge_that_begins_to_forward_stops_the_workspaces_until_it_ends(awake: Story) -> None:
     story, member = awake, awake.member

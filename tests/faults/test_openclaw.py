@@ -12,13 +12,14 @@ import docker
 import pytest
 
 from clawloops.model.runtime import Phase, Runtime, Want
-from tests.faults.rig import IS_LONG, Rig
+from tests.faults.rig import Rig
 from tests.orchestrator.live import openclaw_image
 from tests.standin.daemon import Daemon
 from tests.standin.engine_proxy import Fault, Moment
 from tests.standin.place import SOCKET
 
-pytestmark = [pytest.mark.docker, pytest.mark.faults, pytest.mark.limit(400)]
+# The stand-in lives through the same in each run.
+pytestmark = [pytest.mark.docker, pytest.mark.faults, pytest.mark.long, pytest.mark.limit(400)]
 
 BOOT_WITHIN_S = 90.0  # its boot takes 8 s on a machine that has nothing else to do
 
@@ -44,7 +45,6 @@ async def killed_at(rig: Rig, runtime: Runtime, path: str, moment: Moment) -> No
     await rig.wanted(runtime, Want.RUNNING, within_s=BOOT_WITHIN_S)
 
 
-@pytest.mark.skipif(not IS_LONG, reason="each run lives through this with the stand-in; tests/run faults does it here")
 async def test_a_control_plane_killed_in_mid_create_and_a_runtime_killed_in_mid_life_cost_openclaw_nothing(
     docker_client: docker.DockerClient, tmp_path: Path
 ) -> None:

@@ -82,8 +82,16 @@ async def reloaded(live: Live, connections: list[Connection]) -> float:
     return time.monotonic() - began
 
 
+async def _a_server_of_its_own_is_reached_past_the_proxy(live: Live, world: World) -> None:
+    write = f"cat > /home/node/near.py <<'END'\n{PROGRAM}\nEND\ncat > /home/node/served.py <<'END'\n{SERVED}\nEND\n"
+    await live.place.inside(live.runtime, f"{write} nohup python3 /home/node/served.py >/dev/null 2>&1 &")
+    await reloaded(live, [made(Kind.HTTP, "inside", "http://127.0.0.1:9000/mcp")])
+    assert "inside__look" in await answered(live, "tool_search", query="look")
+    assert world.outcomes() == set()
+
+
 async def test_the_agent_gets_the_tools_of_servers_while_it_runs_and_loses_them_again(live: Live, world: World) -> None:
-    await live.place.inside(live.runtime, f"cat > /home/node/near.py <<'END'\n{PROGRAM}\nEND")
+    await _a_server_of_its_own_is_reached_past_the_proxy(live, world)
     near = made(Kind.COMMAND, "near", "python3 /home/node/near.py 'two words ${PATH}'", NEAR_KEY=NEAR)
     started = live.place.container(live.runtime).attrs["State"]["StartedAt"]
     took = await reloaded(live, [near, FAR])
@@ -103,14 +111,6 @@ async def test_the_agent_gets_the_tools_of_servers_while_it_runs_and_loses_them_
     assert "near__look" not in found and "far__look_up" not in found
     assert live.place.container(live.runtime).attrs["State"]["StartedAt"] == started
     await nothing_kept(live)
-
-
-async def test_a_server_of_the_workspace_itself_is_reached_past_the_proxy(live: Live, world: World) -> None:
-    write = f"cat > /home/node/near.py <<'END'\n{PROGRAM}\nEND\ncat > /home/node/served.py <<'END'\n{SERVED}\nEND\n"
-    await live.place.inside(live.runtime, f"{write} nohup python3 /home/node/served.py >/dev/null 2>&1 &")
-    await reloaded(live, [made(Kind.HTTP, "inside", "http://127.0.0.1:9000/mcp")])
-    assert "inside__look" in await answered(live, "tool_search", query="look")
-    assert world.outcomes() == set()
 
 
 async def test_a_telegram_bot_answers_whom_it_is_told_to_and_nobody_else(live: Live, world: World) -> None:

@@ -41,6 +41,7 @@ async def model(docker_client: docker.DockerClient, place: Place) -> AsyncIterat
 
 
 @pytest.mark.docker
+@pytest.mark.long  # the installed appliance does it in each run
 @pytest.mark.limit(420)
 async def test_the_real_openclaw_proves_a_new_image_with_one_answer_and_is_stopped_again(
     docker_client: docker.DockerClient, place: Place, model: Upstream
