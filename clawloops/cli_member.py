@@ -30,6 +30,9 @@ Shut a member out: sessions end, keys rest, tokens end for good, the workspace i
 _ROLE = """\
 Make somebody an admin, a member or a viewer; they sign in again. A viewer sees how the box does and changes nothing:
 keys rest, tokens end for good, the workspace is stopped. Its files stay."""
+_OWNER = """\
+Make an admin the owner of this box, and an admin of who was that: for a box whose owner has left.
+The new one signs in again, and must have a password here, which always signs an owner in."""
 
 Commands = argparse._SubParsersAction
 
@@ -37,7 +40,7 @@ Commands = argparse._SubParsersAction
 def add_commands(commands: Commands[argparse.ArgumentParser]) -> None:
     """`member` with its own commands, and `user password`, which `member reset` was called once."""
     member = commands.add_parser(
-        "member", help="people: list, invite, role, disable, enable, reset, groups", description=_ABOUT
+        "member", help="people: list, invite, role, owner, disable, enable, reset, groups", description=_ABOUT
     )
     verbs = member.add_subparsers(dest="verb", required=True)
     _verb(verbs, "list", "everybody, and what each has used this month")
@@ -51,6 +54,7 @@ def add_commands(commands: Commands[argparse.ArgumentParser]) -> None:
     role = _verb(verbs, "role", _ROLE)
     role.add_argument("login")
     role.add_argument("role", choices=roles)
+    _verb(verbs, "owner", _OWNER).add_argument("login")
     _verb(verbs, "disable", _DISABLE).add_argument("login")
     _verb(verbs, "enable", "let somebody in again who was shut out").add_argument("login")
     _add_reset(verbs, "reset")
@@ -102,7 +106,7 @@ async def _change(call: Call, given: argparse.Namespace) -> None:
         case "withdraw":
             await people.withdraw(call, given.id)
             print(f"{given.id}: withdrawn.")
-        case "role":
+        case "role" | "owner":
             await _set_role(call, given)
         case "disable" | "enable":
             await _admit(call, given)
@@ -123,7 +127,10 @@ async def _invite(call: Call, given: argparse.Namespace) -> None:
 
 async def _set_role(call: Call, given: argparse.Namespace) -> None:
     member = call.app[ACCOUNTS].of_login(given.login)
-    await call.app[ACCOUNTS].set_role(member.id, Role(given.role), by=call.user)
+    if given.verb == "owner":
+        await call.app[ACCOUNTS].hand_over(member.id, by=call.user)
+    else:
+        await call.app[ACCOUNTS].set_role(member.id, Role(given.role), by=call.user)
     shown = await people.show_member(call, member.id)
     if given.json:
         print_json(shown)

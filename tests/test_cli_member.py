@@ -207,6 +207,10 @@ def test_whoever_is_made_a_viewer_from_a_shell_loses_what_a_viewer_has_not_and_s
     _beside(data, beside)
     status, _, err = say("role", "mia", "member")
     assert status == 1 and "There is one owner" in err
+    assert say("owner", "ben") == (0, "ben: owner.\n", "")
+    status, _, err = say("owner", "ben")
+    assert status == 1 and "has to be an admin" in err
+    assert json.loads(say("role", "mia", "member", "--json")[1])["role"] == "member"
     assert "no member 'eve'" in say("role", "eve", "admin")[2]
 
 

@@ -55,10 +55,6 @@ class Accounts:
             await self._follow(old, user)
 
     @property
-    def has_owner(self) -> bool:
-        return self.owner is not None
-
-    @property
     def owner(self) -> User | None:
         return next((user for user in self._users.values() if user.role is Role.OWNER), None)
 
@@ -266,12 +262,9 @@ class Accounts:
 
     async def _shut_out(self, user: User, by: User) -> None:
         await self._set_disabled(user, now_ms(), by)
-        await self._end_all_of(user.id)
-
-    async def _end_all_of(self, user_id: str) -> None:
-        await self._sessions.revoke_user(user_id)
+        await self._sessions.revoke_user(user.id)
         if self.on_disabled is not None:
-            await self.on_disabled(user_id)
+            await self.on_disabled(user.id)
 
     async def enable(self, user_id: str, *, by: User) -> None:
         await self._set_disabled(self.get(user_id), None, by)
@@ -289,7 +282,7 @@ class Accounts:
         if user.id == by.id:
             raise Forbidden("Nobody changes their own role. Ask another admin.")
         if Role.OWNER in (user.role, role):
-            raise BadInput("There is one owner, and that stays so. Choose another role.", field="role")
+            raise BadInput("There is one owner, who can hand the box over. Choose another role.", field="role")
         if role is not user.role:
             await finish(self._change_role(user, role, by))
 
@@ -301,6 +294,31 @@ class Accounts:
         self.remember(now)
         await self._sessions.revoke_user(user.id)
         await self._follow(user, now)
+
+    async def hand_over(self, user_id: str, *, by: User) -> None:
+        """Make an admin the owner, who signs in again, and an admin of who was it. A shell on the box may do it, too.
+
+        Raises Forbidden, Conflict, and BadInput for whoever could not keep the box: the owner's password always signs in.
+        """
+        if by.role is not Role.OWNER:
+            raise Forbidden("Only the owner can hand this box over.")
+        heir, owner = self.get(user_id), self.owner
+        if heir.role is not Role.ADMIN or heir.disabled_at is not None or not heir.has_password:
+            raise BadInput("The next owner has to be an admin who signs in with a password here.")
+        if owner is not None:
+            await finish(self._hand_over(owner, heir, by))
+
+    async def _hand_over(self, owner: User, heir: User, by: User) -> None:
+        roles = {owner.id: Role.ADMIN, heir.id: Role.OWNER}
+        async with self._db.transaction():
+            for each in (owner, heir):
+                if (now := await users.get(self._db, each.id)) is None or now.role is not each.role:
+                    raise Conflict("Roles were changed meanwhile. Reload the page.")
+                await users.set_role(self._db, each.id, roles[each.id])
+            await self._audit.record(by.id, "ownership handed over", heir.login, f"from {owner.login}")
+        for each in (owner, heir):
+            self.remember(replace(self.get(each.id), role=roles[each.id]))
+        await self._sessions.revoke_user(heir.id)
 
     async def _follow(self, before: User, now: User) -> None:
         """End what somebody has going who may no longer work, or give it back."""

@@ -80,7 +80,7 @@ class Invitations:
     async def setup_link(self) -> str | None:
         """A fresh link that makes the owner, good for one day; earlier ones end. None once there is an owner."""
         await self._accounts.load()
-        if self._accounts.has_owner:
+        if self._accounts.owner is not None:
             return None
         async with self._db.transaction():
             await invitations.delete_unused_setup(self._db)
@@ -114,7 +114,7 @@ class Invitations:
         found = await invitations.by_token(self._db, digest(token))
         if found is None or found.used_at is not None or found.expires_at <= now_ms():
             raise Gone(GONE_TEXT)
-        if found.role is Role.OWNER and self._accounts.has_owner:
+        if found.role is Role.OWNER and self._accounts.owner is not None:
             raise Gone("This box has its owner already. Sign in instead.")
         if found.invited_by is not None and not self._accounts.get(found.invited_by).may_invite:
             raise Gone(GONE_TEXT)

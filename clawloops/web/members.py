@@ -85,6 +85,11 @@ async def set_role(request: web.Request) -> web.Response:
     raise web.HTTPSeeOther("/members#people-title")
 
 
+async def hand_over(request: web.Request) -> web.Response:
+    await request.app[ACCOUNTS].hand_over(request.match_info["id"], by=request[USER])
+    raise web.HTTPSeeOther("/members#people-title")
+
+
 async def withdraw(request: web.Request) -> web.Response:
     await request.app[INVITATIONS].withdraw(request.match_info["id"], by=request[USER])
     raise web.HTTPSeeOther("/members")

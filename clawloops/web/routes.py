@@ -204,6 +204,7 @@ DASHBOARD = (
     Route("POST", "/members/mail/test", mail.test, For.ADMIN, again=mail.show, proof=Proof.ASKED),
     Route("POST", "/members/mail/remove", mail.remove, For.ADMIN, proof=Proof.ASKED),
     Route("POST", "/members/{id}/role", members.set_role, For.ADMIN, again=members.show, proof=Proof.ASKED),
+    Route("POST", "/members/{id}/owner", members.hand_over, For.ADMIN, proof=Proof.ASKED),
     Route("POST", "/members/{id}/reset", resets.make, For.ADMIN, proof=Proof.ASKED),
     Route("POST", "/members/{id}/reset/withdraw", resets.withdraw, For.ADMIN),
     Route("GET", "/members/sign-in", issuer.show, For.ADMIN),

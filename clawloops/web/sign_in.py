@@ -37,7 +37,7 @@ async def show(request: web.Request) -> web.Response:
         request,
         "sign_in.html",
         next=wished(request),
-        has_owner=request.app[ACCOUNTS].has_owner,
+        has_owner=request.app[ACCOUNTS].owner is not None,
         issuer=request.app[ISSUERS].current,
     )
 

@@ -202,6 +202,48 @@ async def test_no_role_makes_or_ends_an_owner_and_nobody_raises_themselves(house
     assert [each.role for each in house.accounts.members()] == [Role.OWNER, Role.ADMIN, Role.MEMBER]
 
 
+async def test_an_owner_hands_the_box_over_and_is_an_admin_from_then_on(house: House, olga: User) -> None:
+    ada, cookie = await house.join("ada", role=Role.ADMIN, by=olga)
+    own, _ = await house.sessions.issue(olga.id, SessionKind.DASHBOARD)
+    await house.accounts.hand_over(ada.id, by=olga)
+    assert [each.role for each in house.accounts.members()] == [Role.ADMIN, Role.OWNER]
+    await house.accounts.load()
+    assert house.accounts.owner == house.accounts.get(ada.id), "as it is kept, too"
+    assert house.accounts.user_of(cookie) is None and house.accounts.user_of(own) is not None
+    told = (await house.audit.latest())[0]
+    assert (told.action, told.actor, told.subject, told.detail) == (
+        "ownership handed over",
+        olga.id,
+        "ada",
+        "from olga",
+    )
+    await house.accounts.set_role(olga.id, Role.MEMBER, by=house.accounts.get(ada.id))
+
+
+async def test_nobody_else_gives_the_box_away_and_nobody_gets_it_who_could_not_keep_it(
+    house: House, olga: User
+) -> None:
+    ada, _ = await house.join("ada", role=Role.ADMIN, by=olga)
+    mia, _ = await house.join("mia", by=olga)
+    shut, _ = await house.join("shut", role=Role.ADMIN, by=olga)
+    await house.accounts.disable(shut.id, by=olga)
+    away = house.accounts.draft_without_password("away", name="Away", role=Role.ADMIN)
+    await house.accounts.keep(away)
+    house.accounts.remember(away)
+    for heir, by in ((ada, ada), (ada, mia), (mia, olga), (shut, olga), (away, olga), (olga, olga)):
+        with pytest.raises((Forbidden, BadInput)):
+            await house.accounts.hand_over(heir.id, by=by)
+    assert house.accounts.owner == olga
+
+
+async def test_of_two_hand_overs_at_once_one_counts(house: House, olga: User) -> None:
+    heirs = [(await house.join(name, role=Role.ADMIN, by=olga))[0] for name in ("ada", "eve")]
+    came = await asyncio.gather(*(house.accounts.hand_over(each.id, by=olga) for each in heirs), return_exceptions=True)
+    assert [type(each) for each in came].count(Conflict) == 1
+    await house.accounts.load()
+    assert [each.role for each in house.accounts.members()].count(Role.OWNER) == 1
+
+
 async def test_a_viewer_has_no_workspace_whoever_asks_for_it(house: House, olga: User) -> None:
     vic, _ = await house.join("vic", role=Role.VIEWER, by=olga)
     mia, _ = await house.join("mia", by=olga)

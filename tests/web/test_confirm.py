@@ -46,7 +46,7 @@ def test_the_list_holds_what_opens_a_way_in_or_is_hard_to_undo() -> None:
         "/first-run/model", "/first-run/invite",
         "/account/identity", "/account/identity/remove", "/members/sign-in", "/members/sign-in/remove",
         "/members", "/members/second-factor", "/members/{id}/disable", "/members/{id}/enable",
-        "/members/{id}/second-factor/remove", "/members/{id}/role", "/members/{id}/reset",
+        "/members/{id}/second-factor/remove", "/members/{id}/role", "/members/{id}/owner", "/members/{id}/reset",
         "/members/list", "/members/mail", "/members/mail/test", "/members/mail/remove",
         "/workspace/internet/reach", "/box/workspaces/{id}/internet/reach", "/box/internet/reach", "/box/internet",
         "/box/internet/rules/{rule}/remove", "/box/decoys", "/box/decoys/{id}/acknowledge",

@@ -211,6 +211,17 @@ async def test_what_is_refused_of_an_invitation_is_said_once_and_in_its_own_form
     assert reply.status == 400 and (await reply.text()).count("There is one owner") == 1
 
 
+async def test_the_owner_makes_an_admin_the_owner_on_the_page_and_is_offered_it_no_more(box: Box, olga: User) -> None:
+    ada, mia = await joined(box, "ada", Role.ADMIN), await joined(box, "mia")
+    token, _ = await box.signed_in(olga)
+    offered = re.compile(r'action="/members/(\w+)/owner"')
+    assert offered.findall(await (await box.page("/members", token)).text()) == [ada.id]
+    assert (await box.send(f"/members/{mia.id}/owner", token)).status == 400
+    assert (await box.send(f"/members/{ada.id}/owner", token)).status == 303
+    text = await (await box.page("/members", token)).text()
+    assert offered.findall(text) == [] and (await box.send(f"/members/{ada.id}/owner", token)).status == 403
+
+
 async def test_a_member_reads_on_their_page_who_made_the_link_that_was_used(box: Box, olga: User) -> None:
     mia = await joined(box, "mia")
     link = await box.resets.make(mia.id, drops_factors=False, by=olga)

@@ -52,6 +52,7 @@ LEFT_OUT = {
     "/members/mail": A_WAY_IN,
     "/members/mail/test": ANY_ADDRESS,
     "/members/{id}/role": A_WAY_IN,
+    "/members/{id}/owner": A_WAY_IN,
     "/members/{id}/reset": A_WAY_IN,
     "/reset/{token}": A_WAY_IN,
     "/first-run/model": A_WAY_IN,
