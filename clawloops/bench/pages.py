@@ -45,6 +45,7 @@ PAGES = (
     "/members",
     "/members/list",
     "/members/mail",
+    "/members/groups/new",
     "/members/sign-in",
     "/budgets",
     "/box",

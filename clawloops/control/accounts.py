@@ -298,7 +298,7 @@ class Accounts:
     async def hand_over(self, user_id: str, *, by: User) -> None:
         """Make an admin the owner, who signs in again, and an admin of who was it. A shell on the box may do it, too.
 
-        Raises Forbidden, Conflict, and BadInput for whoever could not keep the box: the owner's password always signs in.
+        Raises Forbidden, Conflict, and BadInput for who could not keep the box: an owner's password always signs in.
         """
         if by.role is not Role.OWNER:
             raise Forbidden("Only the owner can hand this box over.")

@@ -35,6 +35,7 @@ from clawloops.web.context import (
     Stranger,
 )
 from clawloops.web.fields import number
+from clawloops.web.leaves import leaf_of
 from clawloops.web.live import stream
 from clawloops.web.pages import render, render_part
 from clawloops.web.states import State, policy_name, size_name, state_of, state_of_walls
@@ -178,6 +179,7 @@ async def _values(request: web.Request, runtimes: Sequence[Runtime]) -> dict[str
         "canary": progress.canary,
         "counts": [(name, counts[name]) for name in dict.fromkeys((*_ALWAYS, *counts))],
         "lines": lines,
+        "leaf": leaf_of(request, sorted(lines, key=lambda each: each.state.tone != "bad"), lambda each: each.owner),
         "queue": sorted(waiting, key=lambda each: queue.index(each.runtime.id)),
         "served": app[BACKENDS].lines(by=request[USER]),
         "people": {each.id: each.name for each in app[ACCOUNTS].members()},

@@ -5,8 +5,8 @@ from __future__ import annotations
 from aiohttp import web
 from multidict import MultiDict
 
-from clawloops.errors import BadInput
-from clawloops.model.account import Guest, Role, User
+from clawloops.errors import BadInput, NotFound
+from clawloops.model.account import Guest, Role
 from clawloops.model.factor import Requirement
 from clawloops.model.usage import Total
 from clawloops.web.context import (
@@ -17,6 +17,7 @@ from clawloops.web.context import (
     ISSUERS,
     LEDGER,
     MAILING,
+    REFUSED,
     RESETS,
     SENT,
     USER,
@@ -31,6 +32,7 @@ REQUIREMENTS = {
 }
 
 
+NEW = "new"  # in the place of a group's id
 ROLES = {
     Role.MEMBER: "Member",
     Role.ADMIN: "Admin",
@@ -38,8 +40,8 @@ ROLES = {
 }
 
 
-async def show(request: web.Request, *, link: str = "", reset: tuple[User, str] | None = None) -> web.Response:
-    """`link`: of an invitation; `reset`: whose link for a new password, and that. Each is shown this once."""
+async def show(request: web.Request, *, link: str = "") -> web.Response:
+    """`link`: of an invitation, which is shown this once."""
     totals = await request.app[LEDGER].totals()
     return render(
         request,
@@ -54,9 +56,36 @@ async def show(request: web.Request, *, link: str = "", reset: tuple[User, str] 
         factors=request.app[FACTORS],
         requirements=REQUIREMENTS,
         link=link,
-        reset=reset,
         issuer=request.app[ISSUERS].current,
     )
+
+
+async def show_one(request: web.Request, *, link: str = "") -> web.Response:
+    """`link`: for a new password, which is shown this once."""
+    member = request.app[ACCOUNTS].get(request.match_info["id"])
+    return render(
+        request,
+        "member.html",
+        member=member,
+        usage=await request.app[LEDGER].total_of(member.id),
+        groups=[each for each in await request.app[GROUPS].all() if member.id in each.members],
+        reset=(await request.app[RESETS].open()).get(member.id),
+        roles=ROLES,
+        factors=request.app[FACTORS],
+        link=link,
+        issuer=request.app[ISSUERS].current,
+    )
+
+
+async def show_group(request: web.Request) -> web.Response:
+    """One, or the form for a new one; what was chosen in a form that was refused is kept."""
+    wanted = request.match_info.get("id", NEW)
+    group = next((each for each in await request.app[GROUPS].all() if each.id == wanted), None)
+    if group is None and wanted != NEW:
+        raise NotFound("There is no such group (any more).")
+    kept = group.members if group else frozenset()
+    chosen = frozenset(request[SENT].getall("members", [])) if REFUSED in request else kept
+    return render(request, "group.html", group=group, members=request.app[ACCOUNTS].members(), chosen=chosen)
 
 
 async def invite(request: web.Request) -> web.Response:
@@ -82,7 +111,7 @@ async def send_again(request: web.Request) -> web.Response:
 
 async def set_role(request: web.Request) -> web.Response:
     await request.app[ACCOUNTS].set_role(request.match_info["id"], _role(request[SENT]), by=request[USER])
-    raise web.HTTPSeeOther("/members#people-title")
+    raise _back(request)
 
 
 async def hand_over(request: web.Request) -> web.Response:
@@ -97,12 +126,12 @@ async def withdraw(request: web.Request) -> web.Response:
 
 async def disable(request: web.Request) -> web.Response:
     await request.app[ACCOUNTS].disable(request.match_info["id"], by=request[USER])
-    raise web.HTTPSeeOther("/members")
+    raise _back(request)
 
 
 async def enable(request: web.Request) -> web.Response:
     await request.app[ACCOUNTS].enable(request.match_info["id"], by=request[USER])
-    raise web.HTTPSeeOther("/members")
+    raise _back(request)
 
 
 async def require_factor(request: web.Request) -> web.Response:
@@ -118,7 +147,7 @@ async def remove_factors(request: web.Request) -> web.Response:
     """For somebody who lost theirs."""
     member = request.app[ACCOUNTS].get(request.match_info["id"])
     await request.app[FACTORS].clear(member, by=request[USER])
-    raise web.HTTPSeeOther("/members")
+    raise _back(request)
 
 
 async def make_group(request: web.Request) -> web.Response:
@@ -139,6 +168,11 @@ async def change_group(request: web.Request) -> web.Response:
         by=request[USER],
     )
     raise web.HTTPSeeOther("/members#groups-title")
+
+
+def _back(request: web.Request) -> web.HTTPSeeOther:
+    """To the page of the member whom it was about."""
+    return web.HTTPSeeOther(f"/members/{request.match_info['id']}")
 
 
 def _role(sent: MultiDict[str]) -> Role:

@@ -13,12 +13,12 @@ async def make(request: web.Request) -> web.Response:
     """The link is in this answer and nowhere else: only its hash is kept."""
     member = request.app[ACCOUNTS].get(request.match_info["id"])
     link = await request.app[RESETS].make(member.id, drops_factors="factors" in request[SENT], by=request[USER])
-    return await members.show(request, reset=(member, link))
+    return await members.show_one(request, link=link)
 
 
 async def withdraw(request: web.Request) -> web.Response:
     await request.app[RESETS].withdraw(request.match_info["id"], by=request[USER])
-    raise web.HTTPSeeOther("/members#people-title")
+    raise web.HTTPSeeOther(f"/members/{request.match_info['id']}")
 
 
 async def show(request: web.Request) -> web.Response:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from dataclasses import dataclass, replace
 
 from clawloops.model.account import Role
@@ -39,6 +40,29 @@ async def test_it_shows_every_workspace_with_its_reason(box: Box) -> None:
     await box.close_dashboard()
     await box.open_dashboard()
     assert "start in gVisor (runsc)" in await (await box.page("/box", token)).text()
+
+
+async def test_of_many_workspaces_a_leaf_is_shown_those_in_trouble_first_and_one_is_found_by_name(box: Box) -> None:
+    token, _ = await box.signed_in(await box.member("olga", Role.OWNER))
+    made = [await box.workspace(await box.member(f"m{number:02}")) for number in range(22)]
+    box.show(made[20], Phase.DEGRADED, reason="its disk is full")
+
+    async def shown(query: str) -> list[str]:
+        text = await (await box.page(f"/box{query}", token)).text()
+        return re.findall(r'<li id="runtime-(\w+)"', text)
+
+    ids = [each.id for each in made]
+    assert await shown("") == [ids[20], *ids[:19]] and await shown("?page=2") == [ids[19], ids[21]]
+    assert await shown("?page=99") == await shown("?page=2") and await shown("?page=-1") == await shown("?page=x")
+    assert await shown("?find=M07") == [ids[7]] and await shown("?find=nobody") == []
+    text = await (await box.page("/box?find=m&page=2", token)).text()
+    assert "21 to 22 of 22" in text and '<a href="/box?find=m#all-title">Previous</a>' in text
+    assert 'data-live="/box/live?find=m&amp;page=2"' in text and 'data-count="Awake">21<' in text
+    assert 'name="back" value="/box?find=m&amp;page=2"' in text
+    assert "Nobody here is called “&lt;b&gt;”." in await (await box.page("/box?find=%3Cb%3E", token)).text()
+    sent = {"back": "/box?find=m&page=2"}
+    reply = await box.send(f"/box/workspaces/{ids[21]}/stop", token, **sent)
+    assert (reply.status, reply.headers["Location"]) == (303, sent["back"])
 
 
 async def test_strangers_are_told_with_the_command_that_a_person_may_use(box: Box) -> None:

@@ -207,19 +207,38 @@ async def test_what_is_refused_of_an_invitation_is_said_once_and_in_its_own_form
         text = await reply.text()
         shown = re.findall(r'<p class="(?:banner bad|note error)"[^>]*>([^<]*)</p>', text)
         assert reply.status == 400 and len(shown) == 1 and told in shown[0], shown
-    reply = await box.send(f"/members/{mia.id}/role", token, role="owner", **{"role-of": mia.id})
+    reply = await box.send(f"/members/{mia.id}/role", token, role="owner")
     assert reply.status == 400 and (await reply.text()).count("There is one owner") == 1
 
 
 async def test_the_owner_makes_an_admin_the_owner_on_the_page_and_is_offered_it_no_more(box: Box, olga: User) -> None:
     ada, mia = await joined(box, "ada", Role.ADMIN), await joined(box, "mia")
     token, _ = await box.signed_in(olga)
-    offered = re.compile(r'action="/members/(\w+)/owner"')
-    assert offered.findall(await (await box.page("/members", token)).text()) == [ada.id]
+
+    async def offered(of: User) -> bool:
+        return f'action="/members/{of.id}/owner"' in await (await box.page(f"/members/{of.id}", token)).text()
+
+    assert await offered(ada) and not await offered(mia) and not await offered(olga)
     assert (await box.send(f"/members/{mia.id}/owner", token)).status == 400
     assert (await box.send(f"/members/{ada.id}/owner", token)).status == 303
-    text = await (await box.page("/members", token)).text()
-    assert offered.findall(text) == [] and (await box.send(f"/members/{ada.id}/owner", token)).status == 403
+    assert not await offered(ada) and (await box.send(f"/members/{ada.id}/owner", token)).status == 403
+
+
+async def test_each_member_has_a_page_with_what_can_be_done_and_nobody_else_s(box: Box, olga: User) -> None:
+    ada, mia = await joined(box, "ada", Role.ADMIN), await joined(box, "mia")
+    token, _ = await box.signed_in(ada)
+
+    async def forms(of: str) -> set[str]:
+        text = await (await box.page(f"/members/{of}", token)).text()
+        return set(re.findall(rf'action="/members/{of}/([\w/-]+)"', text))
+
+    assert await forms(mia.id) == {"role", "reset", "disable"} and await forms(olga.id) == await forms(ada.id) == set()
+    reply = await box.send(f"/members/{mia.id}/disable", token)
+    assert (reply.status, reply.headers["Location"]) == (303, f"/members/{mia.id}")
+    assert await forms(mia.id) == {"enable"}
+    assert (await box.page("/members/u-nobody", token)).status == 404
+    hers, _ = await box.signed_in(await joined(box, "eve"))
+    assert (await box.page(f"/members/{mia.id}", hers)).status == 403
 
 
 async def test_a_member_reads_on_their_page_who_made_the_link_that_was_used(box: Box, olga: User) -> None:

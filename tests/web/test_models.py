@@ -119,16 +119,20 @@ async def test_calls_at_once_are_set_and_a_busy_backend_shows_who_waits(box: Box
 
 async def test_groups_are_made_changed_and_removed(box: Box, admin: str) -> None:
     linus = await box.member("linus")
-    assert (await box.send("/members/groups", admin, group="Design", members=linus.id, editing="new")).status == 303
+    assert (await box.send("/members/groups", admin, group="Design", members=linus.id)).status == 303
     (group,) = await box.groups.all()
     assert (group.name, group.members) == ("Design", frozenset({linus.id}))
-    again = await box.send("/members/groups", admin, group="Design", editing="new")
-    assert (again.status, "There is a group of this name" in await again.text()) == (400, True)
-    changed = await box.send(f"/members/groups/{group.id}", admin, group="Art", weight="3", editing=group.id)
+    again = await box.send("/members/groups", admin, group="Design", members=linus.id)
+    text = await again.text()
+    assert (again.status, "There is a group of this name" in text) == (400, True)
+    assert f'value="{linus.id}" checked' in text, "what was chosen is kept"
+    changed = await box.send(f"/members/groups/{group.id}", admin, group="Art", weight="3")
     assert changed.status == 303
     (group,) = await box.groups.all()
     assert (group.name, group.members, group.weight) == ("Art", frozenset(), 3)
-    assert "Art" in await (await box.page("/members", admin)).text()
+    assert f'<a href="/members/groups/{group.id}">Art</a>' in await (await box.page("/members", admin)).text()
+    assert 'value="Art"' in await (await box.page(f"/members/groups/{group.id}", admin)).text()
+    assert (await box.page("/members/groups/g-gone", admin)).status == 404
     assert (await box.send(f"/members/groups/{group.id}/remove", admin)).status == 303
     assert await box.groups.all() == []
 

@@ -98,7 +98,7 @@ document.addEventListener("click", async (event) => {
 });
 
 document.addEventListener("submit", (event) => {
-  const button = event.target.querySelector("button:not([type=button])");
+  const button = event.submitter ?? event.target.querySelector("button:not([type=button])");
   if (!button) return;
   if (button.getAttribute("aria-busy") === "true") return event.preventDefault(); // sent already
   button.setAttribute("aria-busy", "true");
