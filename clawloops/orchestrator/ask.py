@@ -30,7 +30,7 @@ MAX_ANSWER = 1024 * 1024
 TIMEOUT_S = 5.0
 REQUEST_ID = "clawloops"  # of every suspension: prepared again with it, OpenClaw gives the same lease again
 CHECK = "clawloops-upgrade-check"
-CHECK_DELAY_MS = 500
+CHECK_DELAY_MS = 5000  # past what OpenClaw does in the moments after it says that it is ready: see `complete`
 CHECK_S = 180.0  # a first turn after a boot has to load all of the agent, on a slow box for longer than a minute
 LOOK_S = 0.5
 _MARGIN_S = 3.0  # between OpenClaw's own time limit for the check and ours, so that it ends before it is cleared away
@@ -127,8 +127,11 @@ class Control:
         return polling_channels(await self._call(address, "channels.status", {}))
 
     async def complete(self, address: str, *, limit_s: float = CHECK_S) -> Completed | NoModel | Failed:
-        """One real answer of the default model through all of OpenClaw: a job that runs once, at once, and is removed.
+        """One real answer of the default model through all of OpenClaw: a job that runs once, soon, and is removed.
 
+        A turn that falls due while OpenClaw looks for jobs that it missed, a second or two after it says that it is
+        ready, is put off by two minutes (`startupDeferredMissedAgentJobDelayMs` of its cron). Hence CHECK_DELAY_MS, and
+        a limit that has room for it. `cron.run` is no way around: its run ends with the request that began it.
         OpenClaw itself tries a failing model again and again, so a failure takes `limit_s`. A failed run leaves its
         session behind for a day (OpenClaw removes it); a good one leaves nothing.
         """

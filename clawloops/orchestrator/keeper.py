@@ -110,14 +110,13 @@ class Keeper:
     async def _end_sleep(self, why: str) -> None:
         began = steady_ms()
         desired = await rows.get(self._hands.db, self._id)
-        if desired is None or desired.want is not Want.RUNNING or desired.sleep is Sleep.AWAKE:
+        if desired is None or desired.want is not Want.RUNNING or self._means.walls.why(self._id):
             return
-        if self._means.walls.why(self._id):
-            return
-        was = desired.sleep
-        desired = await rows.put(self._hands.db, self._doze.woken(desired, why))
-        if was is Sleep.PAUSED:
+        if desired.sleep is Sleep.AWAKE:  # a look has just ended its sleep, and would unpause it as its next step
             await self._go_on(desired)
+            return
+        desired = await rows.put(self._hands.db, self._doze.woken(desired, why))
+        await self._go_on(desired)
         await self._history.note("wake", desired.sleep_why, took_ms=steady_ms() - began)
 
     async def _go_on(self, desired: Runtime) -> None:

@@ -60,7 +60,7 @@ class Chat:
     def wait_until_back(self, limit_s: float) -> None:
         """As above, for a conversation that has answers already: they come in after the page says "Connected"."""
         self.wait_until_usable(limit_s)
-        expect(self.page.locator(ANSWERS).nth(1)).to_be_visible(timeout=limit_s * 1000)
+        expect(self.page.locator(ANSWERS).first).to_be_visible(timeout=limit_s * 1000)
         expect(self.page.get_by_label("Loading chat")).to_have_count(0)
 
     def send(self, text: str) -> None:

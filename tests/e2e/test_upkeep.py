@@ -26,11 +26,11 @@ pytestmark = [
 NOTE = "/home/node/.openclaw/workspace/kept.txt"
 
 
-def _write(story: Story, text: str) -> None:
+def write_note(story: Story, text: str) -> None:
     docker("exec", story.runtime, "sh", "-c", f"mkdir -p $(dirname {NOTE}) && echo {text} > {NOTE} && sync")
 
 
-def _read(story: Story) -> str:
+def read_note(story: Story) -> str:
     return docker("exec", story.runtime, "cat", NOTE).strip()
 
 
@@ -43,7 +43,7 @@ def _until_done(story: Story, limit_s: float = 180) -> None:
 def test_a_snapshot_of_a_running_workspace_is_restored(story: Story) -> None:
     story.reach("chatted through LiteLLM")
     story.member.start_and_wait(BOOT_LIMIT_S)
-    _write(story, "before")
+    write_note(story, "before")
     started = json.loads(docker("inspect", story.runtime))[0]["State"]["StartedAt"]
     story.member.visit("/workspace/files")
     story.member.page.get_by_label("Name").fill("a good state")
@@ -52,20 +52,20 @@ def test_a_snapshot_of_a_running_workspace_is_restored(story: Story) -> None:
     assert json.loads(docker("inspect", story.runtime))[0]["State"]["StartedAt"] == started, "it was only paused"
     expect(story.member.page.locator("li[id^=snapshot-]")).to_contain_text("a good state")
     story.picture(story.member.page, "snapshot")
-    _write(story, "after")
+    write_note(story, "after")
     story.member.page.locator("details[id^=restoring-] summary").first.click()
     story.member.page.get_by_role("button", name="Restore it").first.click()
     _until_done(story)
     story.picture(story.member.page, "restored")
     story.member.visit("/")
     story.member.expect_state("Ready", limit_s=BOOT_LIMIT_S)
-    assert _read(story) == "before"
+    assert read_note(story) == "before"
 
 
 def test_an_export_is_one_file_without_what_acts_in_the_members_name(story: Story, tmp_path: Path) -> None:
     story.reach("chatted through LiteLLM")
     story.member.start_and_wait(BOOT_LIMIT_S)
-    _write(story, "to take away")
+    write_note(story, "to take away")
     story.member.visit("/workspace/files")
     story.member.page.get_by_role("button", name="Make the file").click()
     _until_done(story)
@@ -113,14 +113,14 @@ def _upgrade_of(story: Story, image: str) -> dict[str, str]:
 def test_an_upgrade_keeps_the_files_and_proves_itself_with_an_answer(story: Story) -> None:
     story.reach("chatted through LiteLLM")
     story.member.start_and_wait(BOOT_LIMIT_S)
-    _write(story, "precious")
+    write_note(story, "precious")
     story.member.visit("/workspace")
     with _version(story, "ENV CLAWLOOPS_TEST_VERSION=2") as image:
         _pin(story, image)
         ended = _upgrade_of(story, image)
         assert ended["state"] == "done", ended
         assert json.loads(docker("inspect", story.runtime))[0]["Config"]["Image"] == image
-        assert _read(story) == "precious"
+        assert read_note(story) == "precious"
         story.picture(story.member.page, "upgraded")
         story.member.page.goto(story.workspace)
         story.chat.wait_until_back(BOOT_LIMIT_S)  # with what was said before the upgrade
@@ -133,7 +133,7 @@ def test_an_upgrade_keeps_the_files_and_proves_itself_with_an_answer(story: Stor
 def test_an_image_that_does_not_start_is_rolled_back_by_itself(story: Story) -> None:
     story.reach("chatted through LiteLLM")
     story.member.start_and_wait(BOOT_LIMIT_S)
-    _write(story, "still precious")
+    write_note(story, "still precious")
     before = json.loads(docker("inspect", story.runtime))[0]["Config"]["Image"]
     story.member.stop()  # nobody uses it, so it begins at once
     with _version(story, 'ENTRYPOINT ["/bin/false"]') as image:
@@ -143,7 +143,7 @@ def test_an_image_that_does_not_start_is_rolled_back_by_itself(story: Story) -> 
         _pin(story, "")
         story.member.start_and_wait(BOOT_LIMIT_S)
     assert json.loads(docker("inspect", story.runtime))[0]["Config"]["Image"] == before
-    assert _read(story) == "still precious"
+    assert read_note(story) == "still precious"
     story.member.visit("/workspace/files")
     story.picture(story.member.page, "rolled-back")
 

@@ -88,6 +88,15 @@ async def test_a_visit_opens_it_before_it_is_let_in(place: Place) -> None:
     assert not await _is_closed(place, runtime)
 
 
+async def test_a_visit_that_comes_as_a_look_ends_its_sleep_finds_it_going_all_the_same(place: Place) -> None:
+    runtime = await _asleep(place)
+    await rows.put(place.db, replace(await place.row(runtime), sleep=Sleep.AWAKE, sleep_why="It was woken."))
+    assert place.loop
+    await place.loop.rouse(runtime.id, "you opened it")
+    assert place.container(runtime).status == "running" and not await _is_closed(place, runtime)
+    await place.until(runtime, Phase.READY)
+
+
 async def test_a_visitor_who_leaves_in_the_middle_of_waking_it_leaves_it_open(place: Place) -> None:
     runtime = await _asleep(place)
     assert place.loop
