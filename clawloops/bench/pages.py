@@ -102,13 +102,15 @@ async def _measure_on(database_url: str, password_file: str, chosen: argparse.Na
 
 async def _visits(http: aiohttp.ClientSession, served: Served, owner: Member, visits: int) -> list[Figure]:
     figures = []
-    for path in PAGES:
-        await _ask(http, path, owner)  # its template is read once
-        took, page = [], b""
-        for _ in range(visits):
+    pages = {path: await _ask(http, path, owner) for path in PAGES}  # their templates are read once
+    times: dict[str, list[float]] = {path: [] for path in PAGES}
+    for _ in range(visits):  # in turns: what else the process does after its start is spread over all of them
+        for path in PAGES:
             began = time.perf_counter()
-            page = await _ask(http, path, owner)
-            took.append((time.perf_counter() - began) * 1000)
+            pages[path] = await _ask(http, path, owner)
+            times[path].append((time.perf_counter() - began) * 1000)
+    for path, took in times.items():
+        page = pages[path]
         parts = [page, *[await _ask(http, each, owner) for each in sorted(set(_ASSET.findall(page.decode())))]]
         weight = sum(len(gzip.compress(each)) for each in parts) / 1000
         figures += [

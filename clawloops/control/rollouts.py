@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from clawloops.control.audit import Audit
@@ -51,8 +51,8 @@ class Rollouts:
         self._install = install
         self._look = look
 
-    async def progress(self, *, by: User) -> Progress:
-        """For admins and viewers. Raises Forbidden."""
+    async def progress(self, *, by: User, among: Sequence[Runtime] | None = None) -> Progress:
+        """For admins and viewers. `among`: all workspaces, where they were read already. Raises Forbidden."""
         if not by.role.oversees:
             raise Forbidden("Only an admin or a viewer can see this.")
         latest = {each.runtime_id: each for each in await jobs.of_task(self._db, Task.UPGRADE)}
@@ -62,7 +62,7 @@ class Rollouts:
             canary=await rollouts.chosen_canary(self._db),
             members=tuple(
                 Member(each, each.pin or self._install.image, latest.get(each.id))
-                for each in await runtimes.all(self._db)
+                for each in (await runtimes.all(self._db) if among is None else among)
                 if each.want is not Want.GONE
             ),
         )

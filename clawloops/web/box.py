@@ -42,6 +42,7 @@ from clawloops.web.states import State, policy_name, size_name, state_of, state_
 
 OFTEN_S = 2.0
 
+_TROUBLE = "In trouble"
 _COUNTED = {
     Phase.PAUSED: "Paused",
     Phase.ASLEEP: "Asleep",
@@ -50,8 +51,8 @@ _COUNTED = {
     Phase.STOPPING: "Stopped",
     Phase.QUEUED: "Waiting",
     Phase.WORKING: "Working",
-    Phase.DEGRADED: "In trouble",
-    Phase.UNKNOWN: "In trouble",
+    Phase.DEGRADED: _TROUBLE,
+    Phase.UNKNOWN: _TROUBLE,
 }
 _ROLLING = {
     RolloutState.CANARY: ("Trying it on one", "busy"),
@@ -167,20 +168,24 @@ async def live(request: web.Request) -> web.StreamResponse:
 
 async def _values(request: web.Request, runtimes: Sequence[Runtime]) -> dict[str, Any]:
     app = request.app
-    lines = [_line(app, each) for each in runtimes]
-    counts = Counter(_COUNTED.get(each.view.phase, "Awake") for each in lines)
+    phases = {each.id: app[BOARD].get(each.id).phase for each in runtimes}
+    owners = {each.id: app[ACCOUNTS].get(each.owner).name for each in runtimes}
+    counts = Counter(_COUNTED.get(phase, "Awake") for phase in phases.values())
     queue = app[HOST].gate.queue()
-    waiting = [each for each in lines if each.runtime.id in queue]
-    progress = await app[ROLLOUTS].progress(by=request[USER])
+    waiting = [each for each in runtimes if each.id in queue]
+    progress = await app[ROLLOUTS].progress(by=request[USER], among=runtimes)
+    first = sorted(runtimes, key=lambda each: _COUNTED.get(phases[each.id]) != _TROUBLE)
+    leaf = leaf_of(request, first, lambda each: owners[each.id])
     return {
         "certificate": await app[CERTIFICATES].standing(),
         "certificate_ways": _WAYS,
-        "upgrade": _upgrade(progress, {each.runtime.id: each.owner for each in lines}),
+        "upgrade": _upgrade(progress, owners),
         "canary": progress.canary,
         "counts": [(name, counts[name]) for name in dict.fromkeys((*_ALWAYS, *counts))],
-        "lines": lines,
-        "leaf": leaf_of(request, sorted(lines, key=lambda each: each.state.tone != "bad"), lambda each: each.owner),
-        "queue": sorted(waiting, key=lambda each: queue.index(each.runtime.id)),
+        "owners": owners,
+        "leaf": leaf,
+        "lines": [_line(app, each) for each in leaf.shown],
+        "queue": [_line(app, each) for each in sorted(waiting, key=lambda each: queue.index(each.id))],
         "served": app[BACKENDS].lines(by=request[USER]),
         "people": {each.id: each.name for each in app[ACCOUNTS].members()},
         "walls": state_of_walls(app[HOST].walls),

@@ -23,6 +23,7 @@ from clawloops.web.context import (
     USER,
 )
 from clawloops.web.fields import number
+from clawloops.web.leaves import leaf_of
 from clawloops.web.pages import render
 
 REQUIREMENTS = {
@@ -43,10 +44,12 @@ ROLES = {
 async def show(request: web.Request, *, link: str = "") -> web.Response:
     """`link`: of an invitation, which is shown this once."""
     totals = await request.app[LEDGER].totals()
+    leaf = leaf_of(request, request.app[ACCOUNTS].members(), lambda each: f"{each.name} {each.login}")
     return render(
         request,
         "members.html",
-        members=[(each, totals.get(each.id, Total())) for each in request.app[ACCOUNTS].members()],
+        leaf=leaf,
+        members=[(each, totals.get(each.id, Total())) for each in leaf.shown],
         groups=await request.app[GROUPS].all(),
         invitations=await request.app[INVITATIONS].open(),
         deliveries={each.invitation_id: each for each in await request.app[INVITATIONS].deliveries()},

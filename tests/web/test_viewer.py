@@ -138,4 +138,6 @@ async def test_a_viewer_is_offered_nothing_that_would_be_refused(box: Box, brows
         buttons = await page.locator("main form[method=post] button:visible").count()
         offers = await page.locator("main details:has(form[method=post]) > summary:visible").count()
         assert (buttons > 2) if path == "/account" else (buttons, offers) == (0, 0), path
+        if path == "/box":
+            assert await page.locator("[id^=runtime-]:visible").count() > 0, "what a viewer is for"
     await context.close()
