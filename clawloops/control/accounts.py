@@ -290,13 +290,12 @@ class Accounts:
         async with self._db.transaction():
             await users.set_role(self._db, user.id, role)
             await self._audit.record(by.id, "role changed", user.login, f"from {user.role} to {role}")
-        now = replace(self.get(user.id), role=role)
-        self.remember(now)
+        self.remember(now := replace(self.get(user.id), role=role))
         await self._sessions.revoke_user(user.id)
         await self._follow(user, now)
 
     async def hand_over(self, user_id: str, *, by: User) -> None:
-        """Make an admin the owner, who signs in again, and an admin of who was it. A shell on the box may do it, too.
+        """Make an admin the owner, and the owner an admin; the new one signs in again.
 
         Raises Forbidden, Conflict, and BadInput for who could not keep the box: an owner's password always signs in.
         """
@@ -312,9 +311,10 @@ class Accounts:
         roles = {owner.id: Role.ADMIN, heir.id: Role.OWNER}
         async with self._db.transaction():
             for each in (owner, heir):
-                if (now := await users.get(self._db, each.id)) is None or now.role is not each.role:
+                if await users.get(self._db, each.id) != each:  # also disabled, or with another password
                     raise Conflict("Roles were changed meanwhile. Reload the page.")
                 await users.set_role(self._db, each.id, roles[each.id])
+            await resets.withdraw(self._db, heir.id)  # no other admin's link opens an owner's account
             await self._audit.record(by.id, "ownership handed over", heir.login, f"from {owner.login}")
         for each in (owner, heir):
             self.remember(replace(self.get(each.id), role=roles[each.id]))

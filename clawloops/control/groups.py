@@ -26,6 +26,13 @@ class Groups:
     async def all(self) -> list[Group]:
         return await groups.all(self._db)
 
+    async def get(self, group_id: str) -> Group:
+        """Raises NotFound."""
+        group = next((each for each in await self.all() if each.id == group_id), None)
+        if group is None:
+            raise NotFound("There is no such group (any more).")
+        return group
+
     async def make(self, name: str, members: Collection[str], *, weight: int = 1, by: User) -> Group:
         """Raises BadInput with the field that is wrong."""
         _admin(by)

@@ -72,7 +72,7 @@ class Resets:
         if found is None or found.used_at is not None or found.expires_at <= now_ms():
             raise Gone(GONE_TEXT)
         user, maker = self._accounts.get(found.user_id), self._accounts.get(found.made_by)
-        if user.disabled_at is not None or not maker.may_invite:
+        if user.disabled_at is not None or user.role is Role.OWNER or not maker.may_invite:
             raise Gone(GONE_TEXT)
         return found, user
 

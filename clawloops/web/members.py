@@ -5,7 +5,7 @@ from __future__ import annotations
 from aiohttp import web
 from multidict import MultiDict
 
-from clawloops.errors import BadInput, NotFound
+from clawloops.errors import BadInput
 from clawloops.model.account import Guest, Role
 from clawloops.model.factor import Requirement
 from clawloops.model.usage import Total
@@ -83,9 +83,7 @@ async def show_one(request: web.Request, *, link: str = "") -> web.Response:
 async def show_group(request: web.Request) -> web.Response:
     """One, or the form for a new one; what was chosen in a form that was refused is kept."""
     wanted = request.match_info.get("id", NEW)
-    group = next((each for each in await request.app[GROUPS].all() if each.id == wanted), None)
-    if group is None and wanted != NEW:
-        raise NotFound("There is no such group (any more).")
+    group = await request.app[GROUPS].get(wanted) if wanted != NEW else None
     kept = group.members if group else frozenset()
     chosen = frozenset(request[SENT].getall("members", [])) if REFUSED in request else kept
     return render(request, "group.html", group=group, members=request.app[ACCOUNTS].members(), chosen=chosen)

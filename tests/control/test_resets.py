@@ -236,6 +236,17 @@ async def test_nobody_else_gives_the_box_away_and_nobody_gets_it_who_could_not_k
     assert house.accounts.owner == olga
 
 
+async def test_no_link_from_before_opens_the_account_that_has_become_the_owners(house: House, olga: User) -> None:
+    ada, _ = await house.join("ada", role=Role.ADMIN, by=olga)
+    eve, _ = await house.join("eve", role=Role.ADMIN, by=olga)
+    token = await _link(house, ada, eve)
+    await house.accounts.hand_over(ada.id, by=olga)
+    with pytest.raises(Gone):
+        await house.resets.use(token, NEW)
+    with pytest.raises(Forbidden):
+        await _link(house, ada, eve)
+
+
 async def test_of_two_hand_overs_at_once_one_counts(house: House, olga: User) -> None:
     heirs = [(await house.join(name, role=Role.ADMIN, by=olga))[0] for name in ("ada", "eve")]
     came = await asyncio.gather(*(house.accounts.hand_over(each.id, by=olga) for each in heirs), return_exceptions=True)

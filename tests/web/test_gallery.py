@@ -103,8 +103,8 @@ async def test_every_page_is_drawn_in_light_and_dark_on_desktop_and_phone(
     await draw("06-account-codes", "/account", go=scenes.sending("/account/codes"))
     await box.factors.require(Requirement.ADMINS, by=olga)
     await draw("06-members-factors", "/members")
-    ada = next(each for each in box.accounts.members() if each.role is Role.ADMIN)
-    await draw("06-member", f"/members/{ada.id}", prepare=scenes.opened("details"))
+    grace = next(each for each in box.accounts.members() if each.role is Role.ADMIN)
+    await draw("06-member", f"/members/{grace.id}", prepare=scenes.opened("details"))
     await box.factors.require(Requirement.OFF, by=olga)
     with monkeypatch.context() as later:
         later.setattr(box.sessions, "is_proved", lambda session: False)

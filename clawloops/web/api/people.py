@@ -8,7 +8,6 @@ from typing import Annotated
 from msgspec import Meta
 
 from clawloops.control.groups import MOST_WEIGHT
-from clawloops.errors import NotFound
 from clawloops.model.account import Group as KeptGroup
 from clawloops.model.account import Invitation as KeptInvitation
 from clawloops.model.account import PasswordReset, Role, User
@@ -185,7 +184,7 @@ async def list_groups(call: Call, query: Paged) -> Listed[Group]:
 
 
 async def show_group(call: Call, id: Id) -> Group:
-    return _group(await _chosen(call, id))
+    return _group(await call.app[GROUPS].get(id))
 
 
 async def make_group(call: Call, body: GroupWanted) -> Group:
@@ -198,19 +197,12 @@ async def change_group(call: Call, id: Id, body: GroupWanted) -> Group:
     """It is what is sent, whole."""
     with fields_named(group="name"):
         await call.app[GROUPS].change(id, body.name, body.members, weight=body.weight, by=call.user)
-    return _group(await _chosen(call, id))
+    return _group(await call.app[GROUPS].get(id))
 
 
 async def remove_group(call: Call, id: Id) -> None:
     """Its grants, its keys of backends and its budgets go with it."""
     await call.app[GROUPS].remove(id, by=call.user)
-
-
-async def _chosen(call: Call, id: str) -> KeptGroup:
-    group = next((each for each in await call.app[GROUPS].all() if each.id == id), None)
-    if group is None:
-        raise NotFound("There is no such group (any more).")
-    return group
 
 
 async def show_issuer(call: Call) -> IdentityProvider | None:
