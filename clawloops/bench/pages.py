@@ -1,7 +1,8 @@
 """`clawloops bench pages`: how long the control plane needs for each page, with a hundred members and a million calls.
 
 Needs root and the real Docker Engine; it sweeps up whatever it makes there. Time is that of a request on loopback, one
-after the other. Weight is what a first visit brings, packed: the page, the stylesheet, the script and the icon.
+after the other. Weight is what a first visit brings, as it is sent: the page, and packed the stylesheet, the script and
+the icon.
 """
 
 from __future__ import annotations
@@ -9,10 +10,10 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
-import gzip
 import re
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from statistics import median
 
 import aiohttp
@@ -111,8 +112,8 @@ async def _visits(http: aiohttp.ClientSession, served: Served, owner: Member, vi
             times[path].append((time.perf_counter() - began) * 1000)
     for path, took in times.items():
         page = pages[path]
-        parts = [page, *[await _ask(http, each, owner) for each in sorted(set(_ASSET.findall(page.decode())))]]
-        weight = sum(len(gzip.compress(each)) for each in parts) / 1000
+        assets = [await _ask(http, each, owner) for each in sorted(set(_ASSET.findall(page.text)))]
+        weight = sum(each.weight for each in [page, *assets]) / 1000
         figures += [
             Figure(name=f"{path}, p50", value=median(took), unit="ms", gate=_P50_MS, spread=spread(took)),
             Figure(name=f"{path}, p99", value=percentile(took, 99), unit="ms"),
@@ -121,9 +122,15 @@ async def _visits(http: aiohttp.ClientSession, served: Served, owner: Member, vi
     return [*figures, Figure(name="memory of the control plane", value=served.memory_mb(), unit="MB")]
 
 
-async def _ask(http: aiohttp.ClientSession, path: str, owner: Member) -> bytes:
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    text: str
+    weight: int  # bytes of its body as they were sent
+
+
+async def _ask(http: aiohttp.ClientSession, path: str, owner: Member) -> _Answer:
     headers = {"Host": BASE, "Cookie": f"{cookies.SESSION}={owner.dashboard}", "Accept": "text/html"}
     async with http.get(DASHBOARD + path, headers=headers, allow_redirects=False) as answer:
         if answer.status != 200:
             raise SetupError(f"{path} was answered with {answer.status} instead of the page")
-        return await answer.read()
+        return _Answer(await answer.text(), int(answer.headers["Content-Length"]))

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
-from typing import TypeVar
+import asyncio
+from collections.abc import AsyncIterator, Iterable, Mapping
 
 from clawloops.control.ledger import Sums
 from clawloops.control.prices import Prices
 from clawloops.errors import Forbidden
 from clawloops.model.account import User
-from clawloops.model.report import Line, ModelUse, Month, Part, Report, percentile_ms
+from clawloops.model.report import Line, ModelUse, Month, Part, Report, ms_of
 from clawloops.model.usage import Tokens, Total
 from clawloops.store import usage_days
 from clawloops.store.db import Database
-
-Key = TypeVar("Key", int, str)
 
 
 class Reports:
@@ -27,22 +25,20 @@ class Reports:
         """`user_id` None: of everybody, which is for admins, as are other members. Raises Forbidden."""
         _may(user_id, by)
         await self._sums.catch_up()
-        days = month.days
-        parts = await usage_days.parts(self._db, days, user_id)
-        words = await usage_days.first_words(self._db, month)
+        (by_day, parts), words, by_user = await asyncio.gather(
+            usage_days.added_up(self._db, month.days, user_id),
+            usage_days.first_words(self._db, month),
+            usage_days.by_user(self._db, month) if user_id is None else _nobody(),
+        )
         return Report(
             month=month,
-            total=Total.of(each.total for each in parts),
-            days=_added(parts, lambda part: part.day),
+            total=Total.of(by_day.values()),
+            days=by_day,
             models={
-                name: ModelUse(
-                    total,
-                    percentile_ms(words.get(name, {}), 0.5),
-                    percentile_ms(words.get(name, {}), 0.95),
-                )
-                for name, total in _largest_first(_added(parts, lambda part: part.model)).items()
+                name: ModelUse(total, *(map(ms_of, words[name]) if name in words else (None, None)))
+                for name, total in _largest_first(_by_model(parts)).items()
             },
-            members=_largest_first(await usage_days.by_user(self._db, month)) if user_id is None else {},
+            members=_largest_first(by_user),
             saved=self._saved(parts),
         )
 
@@ -62,16 +58,20 @@ class Reports:
         return compared.price.cost(Tokens(free.input, free.output, free.cached))
 
 
+async def _nobody() -> dict[str, Total]:
+    return {}
+
+
 def _may(user_id: str | None, by: User) -> None:
     if user_id != by.id and not by.role.oversees:
         raise Forbidden("Only an admin can see what others have used.")
 
 
-def _added(parts: Iterable[Part], by: Callable[[Part], Key]) -> dict[Key, Total]:
-    found: dict[Key, list[Total]] = {}
+def _by_model(parts: Iterable[Part]) -> dict[str, Total]:
+    found: dict[str, list[Total]] = {}
     for part in parts:
-        found.setdefault(by(part), []).append(part.total)
-    return {key: Total.of(totals) for key, totals in found.items()}
+        found.setdefault(part.model, []).append(part.total)
+    return {model: Total.of(totals) for model, totals in found.items()}
 
 
 def _largest_first(totals: Mapping[str, Total]) -> dict[str, Total]:

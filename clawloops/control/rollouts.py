@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
@@ -55,11 +56,16 @@ class Rollouts:
         """For admins and viewers. `among`: all workspaces, where they were read already. Raises Forbidden."""
         if not by.role.oversees:
             raise Forbidden("Only an admin or a viewer can see this.")
-        latest = {each.runtime_id: each for each in await jobs.of_task(self._db, Task.UPGRADE)}
+        upgrades, rollout, canary = await asyncio.gather(
+            jobs.of_task(self._db, Task.UPGRADE),
+            rollouts.of(self._db, self._install.image),
+            rollouts.chosen_canary(self._db),
+        )
+        latest = {each.runtime_id: each for each in upgrades}
         return Progress(
             image=self._install.image,
-            rollout=await rollouts.of(self._db, self._install.image),
-            canary=await rollouts.chosen_canary(self._db),
+            rollout=rollout,
+            canary=canary,
             members=tuple(
                 Member(each, each.pin or self._install.image, latest.get(each.id))
                 for each in (await runtimes.all(self._db) if among is None else among)

@@ -30,14 +30,9 @@ def eighths_of(ms: int) -> int:
     return round(_EIGHTHS * math.log2(max(ms, 1)))
 
 
-def percentile_ms(calls: Mapping[int, int], share: float) -> int | None:
-    """How long (ms, to 5 %) that share of the calls took at most, of calls by eighths of an octave; None of none."""
-    left = sum(calls.values()) * share
-    for eighths in sorted(calls):
-        left -= calls[eighths]
-        if left <= 0:
-            return round(2 ** (eighths / _EIGHTHS))
-    return None
+def ms_of(eighths: int) -> int:
+    """How long that is, to 5 %."""
+    return round(2 ** (eighths / _EIGHTHS))
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -115,9 +110,8 @@ class Report:
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """What a report is added up from."""
+    """The calls of one model that cost something, or those that did not."""
 
-    day: int
     model: str
     is_free: bool
     total: Total

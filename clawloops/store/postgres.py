@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 import asyncpg  # type: ignore[import-untyped]
 
 from clawloops.errors import Conflict, SetupError, Unavailable
+from clawloops.finishing import finish
 from clawloops.store.transaction import Row, SqlDatabase
 
 POOL_SIZE = 8
@@ -55,6 +56,10 @@ def _what(error: asyncpg.IntegrityConstraintViolationError) -> str:
     return f"{table}.{name.removeprefix(table + '_').removesuffix('_key')}"
 
 
+async def _keep(_: Any) -> None:
+    """Instead of what asyncpg asks the server for after each use, a second way there and back: nothing is set here."""
+
+
 def _drop(connection: Any) -> None:
     """End a connection without a word to the server. The pool may have dropped it already when it saw it break."""
     with contextlib.suppress(asyncpg.InterfaceError):
@@ -77,7 +82,7 @@ class Postgres(SqlDatabase[Any]):
 
     async def _release(self, connection: Any) -> None:
         try:
-            await self._pool.release(connection, timeout=CONNECT_TIMEOUT_S)
+            await finish(self._pool.release(connection, timeout=CONNECT_TIMEOUT_S))
         except (asyncpg.PostgresError, asyncpg.InterfaceError, *_NOT_NOW):
             _drop(connection)  # a dead one; the pool makes another
 
@@ -110,7 +115,7 @@ async def open_postgres(url: str, *, password: str | None = None, wait_s: float 
 
     def opening() -> Awaitable[Any]:
         pool: Awaitable[Any] = asyncpg.create_pool(
-            url, password=password, min_size=1, max_size=POOL_SIZE, timeout=CONNECT_TIMEOUT_S
+            url, password=password, min_size=1, max_size=POOL_SIZE, timeout=CONNECT_TIMEOUT_S, reset=_keep
         )
         return pool
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import fields, replace
 from enum import StrEnum
+from functools import lru_cache
 from typing import Any
 
 from clawloops.errors import Conflict, NotFound
@@ -19,6 +20,13 @@ _KINDS = {"want": Want, "sleep": Sleep, "policy": Policy, "size": Size, "sleeps_
 
 
 def _runtime(row: Row) -> Runtime:
+    return _made(*row.values())
+
+
+@lru_cache(1024)
+def _made(*values: Any) -> Runtime:
+    """Of the values of a row. Nearly all rows are as they were when all were read last."""
+    row = dict(zip(_NAMES, values, strict=True))
     return Runtime(**{**row, **{name: kind(row[name]) for name, kind in _KINDS.items()}})
 
 

@@ -91,7 +91,8 @@ class Sqlite(SqlDatabase[aiosqlite.Connection]):
     async def _fetch(self, connection: aiosqlite.Connection, sql: str, args: tuple[Any, ...]) -> list[Row]:
         with _errors():
             rows = await connection.execute_fetchall(placeholders(sql), args)
-        return [dict(row) for row in rows]
+        names = next(iter(rows)).keys() if rows else ()  # a Row that is asked by name compares them one by one
+        return [dict(zip(names, row, strict=True)) for row in rows]
 
     async def _execute(self, connection: aiosqlite.Connection, sql: str, args: tuple[Any, ...]) -> int:
         with _errors():

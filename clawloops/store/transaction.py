@@ -48,7 +48,8 @@ class SqlDatabase(ABC, Generic[C]):
     async def _acquire(self) -> C: ...
 
     @abstractmethod
-    async def _release(self, connection: C) -> None: ...
+    async def _release(self, connection: C) -> None:
+        """Give it back, to its end even when the caller is cancelled meanwhile."""
 
     @abstractmethod
     async def _fetch(self, connection: C, sql: str, args: tuple[Any, ...]) -> list[Row]: ...
@@ -87,7 +88,7 @@ class SqlDatabase(ABC, Generic[C]):
             try:
                 yield connection
             finally:
-                await finish(self._release(connection))
+                await self._release(connection)
             return
         block.check()
         try:
@@ -116,7 +117,7 @@ class SqlDatabase(ABC, Generic[C]):
             raise
         finally:
             self._blocks.pop(task, None)
-            await finish(self._release(connection))
+            await self._release(connection)
 
     @contextlib.asynccontextmanager
     async def _savepoint(self, block: _Block[C]) -> AsyncIterator[None]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
+from operator import itemgetter
 from typing import Any
 
 from clawloops.model.report import Line, Month, Part, day_of, eighths_of
@@ -12,6 +13,7 @@ from clawloops.store.db import Database, Row, rows_of
 
 _OF = ("day", "user_id", "model", "backend_id", "key_id", "is_background", "is_free")
 _SUMMED = tuple(Total.__dataclass_fields__)
+_AMOUNTS = itemgetter(*_SUMMED)
 _SUMS = ", ".join(f"CAST(COALESCE(sum({name}), 0) AS BIGINT) AS {name}" for name in _SUMMED)
 
 
@@ -52,14 +54,18 @@ async def total(db: Database, days: range, user_id: str | None) -> Total:
     return _total((await db.fetch(f"SELECT {_SUMS} {where}", *args))[0])
 
 
-async def parts(db: Database, days: range, user_id: str | None) -> list[Part]:
-    """By day, model, and whether they cost nothing: what a report is added up from, at one look."""
+async def added_up(db: Database, days: range, user_id: str | None) -> tuple[dict[int, Total], list[Part]]:
+    """The same calls by day, and by model and whether they cost nothing: both of one look, so they fit each other."""
+    where, args = _over(days, user_id)
     if user_id is None:
-        rows = await db.fetch("SELECT * FROM usage_box_days WHERE day >= $1 AND day < $2", days.start, days.stop)
-    else:
-        where, args = _over(days, user_id)
-        rows = await db.fetch(f"SELECT day, model, is_free, {_SUMS} {where} GROUP BY day, model, is_free", *args)
-    return [Part(row["day"], row["model"], bool(row["is_free"]), _total(row)) for row in rows]
+        where = where.replace("usage_days", "usage_box_days")
+    rows = await db.fetch(
+        f"""SELECT day, NULL AS model, NULL AS is_free, {_SUMS} {where} GROUP BY day
+        UNION ALL SELECT NULL, model, is_free, {_SUMS} {where} GROUP BY model, is_free""",
+        *args,
+    )
+    by_day = {row["day"]: _total(row) for row in rows if row["model"] is None}
+    return by_day, [Part(row["model"], bool(row["is_free"]), _total(row)) for row in rows if row["model"] is not None]
 
 
 async def by_user(db: Database, month: Month) -> dict[str, Total]:
@@ -81,13 +87,19 @@ async def answered(db: Database) -> frozenset[str]:
     )
 
 
-async def first_words(db: Database, month: Month) -> dict[str, dict[int, int]]:
-    """By model: how many calls of everybody, by eighths of an octave."""
-    rows = await db.fetch("SELECT model, eighths, calls FROM usage_first_words WHERE month = $1", month.count)
-    found: dict[str, dict[int, int]] = defaultdict(dict)
-    for row in rows:
-        found[row["model"]][row["eighths"]] = row["calls"]
-    return found
+async def first_words(db: Database, month: Month) -> dict[str, tuple[int, int]]:
+    """By model: within how many eighths of an octave half of everybody's calls had one, and 19 of 20."""
+    rows = await db.fetch(
+        """SELECT model, min(CASE WHEN upto * 2 >= total THEN eighths END) AS median,
+            min(CASE WHEN upto * 20 >= total * 19 THEN eighths END) AS p95
+        FROM (
+            SELECT model, eighths, sum(calls) OVER (PARTITION BY model ORDER BY eighths) AS upto,
+                sum(calls) OVER (PARTITION BY model) AS total
+            FROM usage_first_words WHERE month = $1
+        ) AS counted GROUP BY model""",
+        month.count,
+    )
+    return {row["model"]: (row["median"], row["p95"]) for row in rows}
 
 
 async def lines(db: Database, days: range, user_id: str | None) -> list[Line]:
@@ -127,4 +139,4 @@ def _over(days: range, user_id: str | None) -> tuple[str, tuple[Any, ...]]:
 
 
 def _total(row: Row) -> Total:
-    return Total(**{name: row[name] for name in _SUMMED})
+    return Total(*_AMOUNTS(row))

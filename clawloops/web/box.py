@@ -181,6 +181,7 @@ async def _values(request: web.Request, runtimes: Sequence[Runtime]) -> dict[str
         "certificate_ways": _WAYS,
         "upgrade": _upgrade(progress, owners),
         "canary": progress.canary,
+        "canaries": {each.id: owners[each.id] for each in runtimes if each in leaf.shown or each.id == progress.canary},
         "counts": [(name, counts[name]) for name in dict.fromkeys((*_ALWAYS, *counts))],
         "owners": owners,
         "leaf": leaf,

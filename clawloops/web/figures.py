@@ -69,6 +69,11 @@ def day(instant: int) -> str:
     return form("{day} {month} {year}", day=at.day, month=form(_MONTHS[at.month - 1]), year=at.year)
 
 
+def date(day: int, month: int) -> str:
+    """29 Nov"""
+    return form("{day} {month}", day=day, month=form(_MONTHS[month - 1]))
+
+
 def moment(instant: int) -> str:
     """A Unix ms instant to the minute (UTC): 29 Nov, 14:05 UTC"""
     at = datetime.fromtimestamp(instant / 1000, UTC)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 from urllib.parse import urlencode
 
@@ -22,6 +22,7 @@ class Leaf(Generic[T]):
     found: int  # how many fit the words, on all leaves
     is_long: bool  # there are more than a leaf holds, whatever was looked for
     words: str  # what was looked for, "" when nothing was
+    kept: Mapping[str, str] = field(default_factory=dict)  # what else the page was asked for
 
     @property
     def first(self) -> int:
@@ -34,17 +35,30 @@ class Leaf(Generic[T]):
 
     def at(self, number: int) -> str:
         """The query of another leaf of the same list, with its "?"; "" for the first of all."""
-        asked = ({"find": self.words} if self.words else {}) | ({"page": str(number)} if number > 1 else {})
-        return f"?{urlencode(asked)}" if asked else ""
+        return self._query({"find": self.words, "page": str(number) if number > 1 else ""})
+
+    @property
+    def all(self) -> str:
+        """The query of the same list with nothing looked for."""
+        return self._query({})
+
+    def _query(self, asked: Mapping[str, str]) -> str:
+        given = {name: value for name, value in {**self.kept, **asked}.items() if value}
+        return f"?{urlencode(given)}" if given else ""
 
 
-def leaf_of(request: web.Request, lines: Sequence[T], words_of: Callable[[T], str]) -> Leaf[T]:
-    """What the address asks for; the nearest there is, where a list became shorter or the address is nonsense."""
+def leaf_of(
+    request: web.Request, lines: Sequence[T], words_of: Callable[[T], str], kept: Mapping[str, str] | None = None
+) -> Leaf[T]:
+    """What the address asks for; the nearest there is, where a list became shorter or the address is nonsense.
+
+    `kept`: what else the page was asked for, which the way to another leaf has to say again.
+    """
     words = request.query.get("find", "").strip()[:_MOST_WORDS]
     fitting = [each for each in lines if words.casefold() in words_of(each).casefold()] if words else lines
     asked = request.query.get("page", "")
     leaves = max(1, -(-len(fitting) // PER_LEAF))
-    number = min(int(asked), leaves) if asked.isascii() and asked.isdigit() and len(asked) < 7 else 1
-    number = max(1, number)
+    number = int(asked) if asked.isascii() and asked.isdigit() and len(asked) < 7 else 1
+    number = max(1, min(number, leaves))
     shown = fitting[(number - 1) * PER_LEAF : number * PER_LEAF]
-    return Leaf(shown, number, len(fitting), len(lines) > PER_LEAF, words)
+    return Leaf(shown, number, len(fitting), len(lines) > PER_LEAF, words, kept or {})

@@ -123,6 +123,7 @@ def load_templates(folder: Path) -> jinja2.Environment:
     """Autoescape, and a missing value is an error instead of an empty place."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(folder),
+        auto_reload=False,
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,

@@ -15,7 +15,8 @@ from clawloops.model.account import User
 from clawloops.model.report import Month, Report, date_of
 from clawloops.model.usage import Total
 from clawloops.web.context import ACCOUNTS, BACKENDS, REPORTS, SENT, SESSION, USER
-from clawloops.web.figures import dollars, duration, energy, number
+from clawloops.web.figures import date, dollars, duration, energy, number
+from clawloops.web.leaves import PER_LEAF, leaf_of
 from clawloops.web.live import stream
 from clawloops.web.pages import render, render_part
 from clawloops.web.sheet import Table
@@ -49,7 +50,7 @@ MEASURES: Mapping[str, Measure] = {
 
 @dataclass(frozen=True, slots=True)
 class Bar:
-    day: str  # 3 Nov
+    day: str  # 3 Nov, in the language of the page
     text: str  # 1,234
     height: float  # percent of the highest
     total: Total
@@ -62,6 +63,7 @@ async def show(request: web.Request) -> web.Response:
     offered = {key: each for key, each in MEASURES.items() if key in ("tokens", "calls") or each.of(report.total)}
     shown = request.query.get("show", "")
     shown = shown if shown in offered else "tokens"
+    names = {each.id: each.name for each in app[ACCOUNTS].members()}
     return render(
         request,
         "usage.html",
@@ -69,7 +71,14 @@ async def show(request: web.Request) -> web.Response:
         whose=whose,
         whose_value=_value(whose, user),
         people=app[ACCOUNTS].members() if user.role.oversees else [],
-        names={each.id: each.name for each in app[ACCOUNTS].members()},
+        most=PER_LEAF,
+        names=names,
+        leaf=leaf_of(
+            request,
+            list(report.members.items()),
+            lambda each: names.get(each[0], ""),
+            {"month": str(month), "of": _value(whose, user), "show": shown},
+        ),
         measures=offered,
         shown=shown,
         bars=_bars(report, offered[shown]),
@@ -155,8 +164,8 @@ def _bars(report: Report, measure: Measure) -> list[Bar]:
     highest = max(map(measure.of, report.days.values()), default=0) or 1
     bars = []
     for day in report.month.days:
-        total, date = report.days.get(day, Total()), date_of(day)
+        total, at = report.days.get(day, Total()), date_of(day)
         value = measure.of(total)
         height = max(100 * value / highest, 1.5) if value else 0.0
-        bars.append(Bar(f"{date.day} {date:%b}", measure.text(value), round(height, 2), total))
+        bars.append(Bar(date(at.day, at.month), measure.text(value), round(height, 2), total))
     return bars

@@ -11,7 +11,7 @@ import pytest
 from clawloops.errors import ClawLoopsError, Conflict, Gone, NotFound
 from clawloops.model.account import Invitation, Role
 from clawloops.model.audit import AuditEntry
-from clawloops.model.report import DAY_MS, Month, Part, day_of
+from clawloops.model.report import DAY_MS, Month, Part, day_of, eighths_of
 from clawloops.model.runtime import Want
 from clawloops.model.usage import Pace, Tokens, Total
 from clawloops.store import (
@@ -252,9 +252,12 @@ async def test_calls_settled_twice_count_once_with_the_offset_beside_them(db: Da
     assert await usage_days.total(db, range(today, today + 2), None) == Total(3, 300, 60, 30, 15, failed=1)
     assert await usage_days.total(db, range(today, today + 2), "u-nobody") == Total()
     assert await usage_days.answered(db) == {"small"}
-    by_day = {each.day: each.total for each in await usage_days.parts(db, range(today, today + 9), "u-ada")}
-    assert by_day == {today: one, today + 1: one}
-    assert sum(sum(each.values()) for each in (await usage_days.first_words(db, Month.around(NOW))).values()) == 2
+    by_day, parts = await usage_days.added_up(db, range(today, today + 9), "u-ada")
+    assert by_day == {today: one, today + 1: one} and Total.of(each.total for each in parts) == Total.of([one, one])
+    assert await usage_days.added_up(db, range(today, today + 9), "u-nobody") == ({}, [])
+    assert await usage_days.first_words(db, Month.around(NOW)) == {
+        model: (eighths_of(90), eighths_of(90)) for model in ("small", "deaf")
+    }
 
 
 async def test_sums_over_the_box_and_over_months_are_those_of_the_days(db: Database) -> None:
@@ -265,16 +268,22 @@ async def test_sums_over_the_box_and_over_months_are_those_of_the_days(db: Datab
         await usage.settle(db, calls, log="calls.log", offset=1)
     everything = range(2**30)
 
-    async def sums() -> tuple[list[Part], list[dict[str, Total]]]:
-        parts = sorted(await usage_days.parts(db, everything, None), key=lambda each: (each.day, each.is_free))
-        return parts, [await usage_days.by_user(db, month) for month in months]
+    async def sums() -> tuple[dict[int, Total], list[Part], list[dict[str, Total]]]:
+        by_day, parts = await usage_days.added_up(db, everything, None)
+        return (
+            by_day,
+            sorted(parts, key=lambda each: each.is_free),
+            [await usage_days.by_user(db, month) for month in months],
+        )
 
     months = [Month(2027, 12), Month(2028, 1), Month(2028, 2), Month(2028, 3)]
-    parts, by_month = await sums()
-    of_each = [part for who in ("u-ada", "u-bob") for part in await usage_days.parts(db, everything, who)]
-    for part in parts:
-        same = [each.total for each in of_each if (each.day, each.is_free) == (part.day, part.is_free)]
-        assert part.total == Total.of(same)
+    by_day, parts, by_month = await sums()
+    (days, models), (bobs_days, bobs_models) = [
+        await usage_days.added_up(db, everything, who) for who in ("u-ada", "u-bob")
+    ]
+    assert by_day == {day: Total.of([total, bobs_days[day]]) for day, total in days.items()}
+    assert [each.is_free for each in parts] == [False, True]
+    assert Total.of(each.total for each in parts) == Total.of(each.total for each in models + bobs_models)
     assert [found["u-ada"].calls for found in by_month if found] == [6, 2, 4]
     assert by_month[0]["u-bob"] == await usage_days.total(db, months[0].days, "u-bob")
     upgrade = next(each for each in shipped() if "usage_sums" in each.name)
@@ -283,7 +292,7 @@ async def test_sums_over_the_box_and_over_months_are_those_of_the_days(db: Datab
             await db.execute(f"DELETE FROM {statement.split()[2]}")
         else:
             await db.execute(statement)
-    assert await sums() == (parts, by_month)
+    assert await sums() == (by_day, parts, by_month)
 
 
 async def test_the_pace_of_a_backend_is_that_of_its_answers(db: Database) -> None:

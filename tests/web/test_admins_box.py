@@ -60,6 +60,10 @@ async def test_of_many_workspaces_a_leaf_is_shown_those_in_trouble_first_and_one
     assert 'data-live="/box/live?find=m&amp;page=2"' in text and 'data-count="Awake">21<' in text
     assert 'name="back" value="/box?find=m&amp;page=2"' in text
     assert "Nobody here is called “&lt;b&gt;”." in await (await box.page("/box?find=%3Cb%3E", token)).text()
+    await box.send("/box/upgrade/canary", token, canary=ids[3])
+    text = await (await box.page("/box?page=2", token)).text()
+    offered = re.findall(r'<option value="(r\w+)" (selected)?', text[text.index('id="f-canary"') :])
+    assert offered == [(ids[3], "selected"), (ids[19], ""), (ids[21], "")]
     sent = {"back": "/box?find=m&page=2"}
     reply = await box.send(f"/box/workspaces/{ids[21]}/stop", token, **sent)
     assert (reply.status, reply.headers["Location"]) == (303, sent["back"])
