@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
@@ -56,16 +55,11 @@ class Rollouts:
         """For admins and viewers. `among`: all workspaces, where they were read already. Raises Forbidden."""
         if not by.role.oversees:
             raise Forbidden("Only an admin or a viewer can see this.")
-        upgrades, rollout, canary = await asyncio.gather(
-            jobs.of_task(self._db, Task.UPGRADE),
-            rollouts.of(self._db, self._install.image),
-            rollouts.chosen_canary(self._db),
-        )
-        latest = {each.runtime_id: each for each in upgrades}
+        latest = {each.runtime_id: each for each in await jobs.of_task(self._db, Task.UPGRADE)}
         return Progress(
             image=self._install.image,
-            rollout=rollout,
-            canary=canary,
+            rollout=await rollouts.of(self._db, self._install.image),
+            canary=await rollouts.chosen_canary(self._db),
             members=tuple(
                 Member(each, each.pin or self._install.image, latest.get(each.id))
                 for each in (await runtimes.all(self._db) if among is None else among)

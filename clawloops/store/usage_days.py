@@ -50,15 +50,13 @@ async def add(db: Database, calls: Iterable[Call]) -> None:
 
 async def total(db: Database, days: range, user_id: str | None) -> Total:
     """Sums over these days of one user; None: of everybody."""
-    where, args = _over(days, user_id)
+    where, args = _over(days, user_id, box="usage_box_days")
     return _total((await db.fetch(f"SELECT {_SUMS} {where}", *args))[0])
 
 
 async def added_up(db: Database, days: range, user_id: str | None) -> tuple[dict[int, Total], list[Part]]:
     """The same calls by day, and by model and whether they cost nothing: both of one look, so they fit each other."""
-    where, args = _over(days, user_id)
-    if user_id is None:
-        where = where.replace("usage_days", "usage_box_days")
+    where, args = _over(days, user_id, box="usage_box_days")
     rows = await db.fetch(
         f"""SELECT day, NULL AS model, NULL AS is_free, {_SUMS} {where} GROUP BY day
         UNION ALL SELECT NULL, model, is_free, {_SUMS} {where} GROUP BY model, is_free""",
@@ -131,11 +129,11 @@ async def _add(db: Database, table: str, of: Sequence[str], sums: Sums) -> None:
     )
 
 
-def _over(days: range, user_id: str | None) -> tuple[str, tuple[Any, ...]]:
-    where = "FROM usage_days WHERE day >= $1 AND day < $2"
+def _over(days: range, user_id: str | None, *, box: str = "usage_days") -> tuple[str, tuple[Any, ...]]:
+    """`box`: the table that holds everybody's."""
     if user_id is None:
-        return where, (days.start, days.stop)
-    return f"{where} AND user_id = $3", (days.start, days.stop, user_id)
+        return f"FROM {box} WHERE day >= $1 AND day < $2", (days.start, days.stop)
+    return "FROM usage_days WHERE day >= $1 AND day < $2 AND user_id = $3", (days.start, days.stop, user_id)
 
 
 def _total(row: Row) -> Total:
