@@ -255,9 +255,8 @@ async def test_calls_settled_twice_count_once_with_the_offset_beside_them(db: Da
     by_day, parts = await usage_days.added_up(db, range(today, today + 9), "u-ada")
     assert by_day == {today: one, today + 1: one} and Total.of(each.total for each in parts) == Total.of([one, one])
     assert await usage_days.added_up(db, range(today, today + 9), "u-nobody") == ({}, [])
-    assert await usage_days.first_words(db, Month.around(NOW)) == {
-        model: (eighths_of(90), eighths_of(90)) for model in ("small", "deaf")
-    }
+    words = (eighths_of(90), eighths_of(90))
+    assert await usage_days.first_words(db, Month.around(NOW)) == {"small": words, "deaf": words}
 
 
 async def test_sums_over_the_box_and_over_months_are_those_of_the_days(db: Database) -> None:
@@ -278,9 +277,8 @@ async def test_sums_over_the_box_and_over_months_are_those_of_the_days(db: Datab
 
     months = [Month(2027, 12), Month(2028, 1), Month(2028, 2), Month(2028, 3)]
     by_day, parts, by_month = await sums()
-    (days, models), (bobs_days, bobs_models) = [
-        await usage_days.added_up(db, everything, who) for who in ("u-ada", "u-bob")
-    ]
+    days, models = await usage_days.added_up(db, everything, "u-ada")
+    bobs_days, bobs_models = await usage_days.added_up(db, everything, "u-bob")
     assert by_day == {day: Total.of([total, bobs_days[day]]) for day, total in days.items()}
     assert [each.is_free for each in parts] == [False, True]
     assert Total.of(each.total for each in parts) == Total.of(each.total for each in models + bobs_models)
