@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Iterable, Mapping
 
 from clawloops.control.ledger import Sums
@@ -25,11 +24,8 @@ class Reports:
         """`user_id` None: of everybody, which is for admins, as are other members. Raises Forbidden."""
         _may(user_id, by)
         await self._sums.catch_up()
-        (by_day, parts), words, by_user = await asyncio.gather(
-            usage_days.added_up(self._db, month.days, user_id),
-            usage_days.first_words(self._db, month),
-            usage_days.by_user(self._db, month) if user_id is None else _nobody(),
-        )
+        by_day, parts = await usage_days.added_up(self._db, month.days, user_id)
+        words = await usage_days.first_words(self._db, month)
         return Report(
             month=month,
             total=Total.of(by_day.values()),
@@ -38,7 +34,7 @@ class Reports:
                 name: ModelUse(total, *(map(ms_of, words[name]) if name in words else (None, None)))
                 for name, total in _largest_first(_by_model(parts)).items()
             },
-            members=_largest_first(by_user),
+            members=_largest_first(await usage_days.by_user(self._db, month)) if user_id is None else {},
             saved=self._saved(parts),
         )
 
@@ -56,10 +52,6 @@ class Reports:
             return None
         free = Total.of(each.total for each in parts if each.is_free)
         return compared.price.cost(Tokens(free.input, free.output, free.cached))
-
-
-async def _nobody() -> dict[str, Total]:
-    return {}
 
 
 def _may(user_id: str | None, by: User) -> None:

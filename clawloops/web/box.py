@@ -119,13 +119,16 @@ class Upgrade:
 
 async def show(request: web.Request) -> web.Response:
     runtimes = await request.app[RUNTIMES].all(by=request[USER])
+    values = await _values(request, runtimes)
+    offered = {values["canary"], *(each.id for each in values["leaf"].shown)}
     return render(
         request,
         "box.html",
+        canaries={each: owner for each, owner in values["owners"].items() if each in offered},
         version=__version__,
         python=platform.python_version(),
         kernel=platform.release(),
-        **(gauges.values(request, runtimes) | await _values(request, runtimes) | await backups.values(request)),
+        **(gauges.values(request, runtimes) | values | await backups.values(request)),
     )
 
 
@@ -181,7 +184,6 @@ async def _values(request: web.Request, runtimes: Sequence[Runtime]) -> dict[str
         "certificate_ways": _WAYS,
         "upgrade": _upgrade(progress, owners),
         "canary": progress.canary,
-        "canaries": {each.id: owners[each.id] for each in runtimes if each in leaf.shown or each.id == progress.canary},
         "counts": [(name, counts[name]) for name in dict.fromkeys((*_ALWAYS, *counts))],
         "owners": owners,
         "leaf": leaf,

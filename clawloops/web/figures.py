@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 
 from clawloops.clock import now_ms
 from clawloops.web.languages import spoken
@@ -66,18 +66,18 @@ def size(count: int) -> str:
 def day(instant: int) -> str:
     """A Unix ms instant as a date (UTC): 29 Nov 2025"""
     at = datetime.fromtimestamp(instant / 1000, UTC)
-    return form("{day} {month} {year}", day=at.day, month=form(_MONTHS[at.month - 1]), year=at.year)
+    return form("{day} {month} {year}", day=at.day, month=_month(at), year=at.year)
 
 
-def date(day: int, month: int) -> str:
+def day_in_month(at: date) -> str:
     """29 Nov"""
-    return form("{day} {month}", day=day, month=form(_MONTHS[month - 1]))
+    return form("{day} {month}", day=at.day, month=_month(at))
 
 
 def moment(instant: int) -> str:
     """A Unix ms instant to the minute (UTC): 29 Nov, 14:05 UTC"""
     at = datetime.fromtimestamp(instant / 1000, UTC)
-    return form("{day} {month}, {time} UTC", day=at.day, month=form(_MONTHS[at.month - 1]), time=f"{at:%H:%M}")
+    return form("{day} {month}, {time} UTC", day=at.day, month=_month(at), time=f"{at:%H:%M}")
 
 
 def iso(instant: int) -> str:
@@ -93,3 +93,7 @@ def within(instant: int) -> str:
             count = round(minutes / length)
             return form(one if count == 1 else many, count=count)
     return form("in less than a minute")
+
+
+def _month(at: date) -> str:
+    return form(_MONTHS[at.month - 1])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Generic, TypeVar
 from urllib.parse import urlencode
 
@@ -22,7 +22,7 @@ class Leaf(Generic[T]):
     found: int  # how many fit the words, on all leaves
     is_long: bool  # there are more than a leaf holds, whatever was looked for
     words: str  # what was looked for, "" when nothing was
-    kept: Mapping[str, str] = field(default_factory=dict)  # what else the page was asked for
+    kept: Mapping[str, str]  # what else the page was asked for
 
     @property
     def first(self) -> int:

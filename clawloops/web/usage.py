@@ -15,7 +15,7 @@ from clawloops.model.account import User
 from clawloops.model.report import Month, Report, date_of
 from clawloops.model.usage import Total
 from clawloops.web.context import ACCOUNTS, BACKENDS, REPORTS, SENT, SESSION, USER
-from clawloops.web.figures import date, dollars, duration, energy, number
+from clawloops.web.figures import day_in_month, dollars, duration, energy, number
 from clawloops.web.leaves import PER_LEAF, leaf_of
 from clawloops.web.live import stream
 from clawloops.web.pages import render, render_part
@@ -63,14 +63,15 @@ async def show(request: web.Request) -> web.Response:
     offered = {key: each for key, each in MEASURES.items() if key in ("tokens", "calls") or each.of(report.total)}
     shown = request.query.get("show", "")
     shown = shown if shown in offered else "tokens"
-    names = {each.id: each.name for each in app[ACCOUNTS].members()}
+    members = app[ACCOUNTS].members()
+    names = {each.id: each.name for each in members}
     return render(
         request,
         "usage.html",
         report=report,
         whose=whose,
         whose_value=_value(whose, user),
-        people=app[ACCOUNTS].members() if user.role.oversees else [],
+        people=members if user.role.oversees else [],
         most=PER_LEAF,
         names=names,
         leaf=leaf_of(
@@ -167,5 +168,5 @@ def _bars(report: Report, measure: Measure) -> list[Bar]:
         total, at = report.days.get(day, Total()), date_of(day)
         value = measure.of(total)
         height = max(100 * value / highest, 1.5) if value else 0.0
-        bars.append(Bar(date(at.day, at.month), measure.text(value), round(height, 2), total))
+        bars.append(Bar(day_in_month(at), measure.text(value), round(height, 2), total))
     return bars
