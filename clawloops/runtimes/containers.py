@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
 from datetime import datetime
 from typing import Any
 
@@ -15,6 +17,8 @@ from clawloops.runtimes.client import Api, Engine, EngineMissing
 from clawloops.runtimes.drift import Settings
 from clawloops.runtimes.seen import YOUNG_MS, Container, Image, State
 from clawloops.runtimes.spec import HOME, spec_hash, swap_bytes
+
+FREEZE_S = 5.0
 
 
 async def seen(
@@ -48,12 +52,21 @@ async def signal(engine: Engine, container_id: str, name: str) -> None:
 
 
 async def pause(engine: Engine, container_id: str) -> None:
-    """Freeze it; one that is frozen already is left as it is. EngineRefused 409: it does not run."""
-    try:
-        await engine.call(lambda api: api.pause(container_id))
-    except (EngineRefused, EngineUnavailable) as error:  # Engine 20.10 answers 500 to this one
-        if "already paused" not in str(error):
-            raise
+    """Freeze it; one that is frozen already is left as it is. EngineRefused 409: it does not run.
+
+    A freeze that fails is tried again for `FREEZE_S`: a process that starts another one, or waits for a busy disk, gets
+    in its way (runc: "unable to freeze"), and runc leaves it to its caller to ask again (its pull request 4388).
+    """
+    until = time.monotonic() + FREEZE_S
+    while True:
+        try:
+            return await engine.call(lambda api: api.pause(container_id))
+        except (EngineRefused, EngineUnavailable) as error:  # Engine 20.10 answers 500 to both of these
+            if "already paused" in str(error):
+                return None
+            if "unable to freeze" not in str(error) or time.monotonic() > until:
+                raise
+        await asyncio.sleep(0.2)
 
 
 async def unpause(engine: Engine, container_id: str) -> None:

@@ -63,7 +63,7 @@ class Live:
         return int(answer["sessions"]["count"])
 
     async def pause(self) -> None:
-        await asyncio.to_thread(self.place.container(self.runtime).pause)
+        await containers.pause(self.place.engine, self.place.container(self.runtime).id)
 
     async def unpause(self) -> None:
         await asyncio.to_thread(self.place.container(self.runtime).unpause)

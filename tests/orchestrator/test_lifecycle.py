@@ -92,13 +92,13 @@ async def test_a_paused_runtime_is_woken_to_run_and_to_stop(place: Place) -> Non
     runtime = await place.member()
     await place.orchestrate()
     await place.until(runtime, Phase.READY)
-    await asyncio.to_thread(place.container(runtime).pause)
+    await containers.pause(place.engine, place.container(runtime).id)
     async with asyncio.timeout(10):
         while place.container(runtime).status != "running":
             await asyncio.sleep(0.1)
     assert place.loop
     await place.loop.stop()
-    await asyncio.to_thread(place.container(runtime).pause)
+    await containers.pause(place.engine, place.container(runtime).id)
     await place.orchestrate()
     await place.wish(runtime, Want.STOPPED)
     await place.until(runtime, Phase.STOPPED)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import docker
 import pytest
@@ -27,12 +28,14 @@ from clawloops.runtimes import (
     volumes,
 )
 from clawloops.runtimes.archive import Archive
-from clawloops.runtimes.client import Engine, EngineMissing
+from clawloops.runtimes.client import Api, Engine, EngineFailed, EngineMissing
 from clawloops.runtimes.files import folder
 from clawloops.runtimes.logs import reader
 from clawloops.runtimes.seen import State
 from clawloops.runtimes.spec import create_body, repository
 from tests.standin.place import Place
+
+T = TypeVar("T")
 
 pytestmark = pytest.mark.docker
 
@@ -188,6 +191,40 @@ async def test_an_engine_that_hangs_is_given_up_after_the_limit(tmp_path: Path) 
             await images.present(engine, "x")
     engine.close()
     server.close()
+
+
+class Busy(Engine):
+    """The real one; the first `fails` calls find the container busy, in the words of runc."""
+
+    fails = 0
+
+    async def call(self, work: Callable[[Api], T]) -> T:
+        if self.fails:
+            self.fails -= 1
+            raise EngineFailed("the Docker Engine failed (OCI runtime pause failed: unable to freeze: unknown)")
+        return await super().call(work)
+
+
+async def test_a_freeze_that_a_busy_process_gets_in_the_way_of_is_tried_again_but_not_forever(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: Any = await asyncio.to_thread(
+        place.docker.containers.run, place.image, entrypoint=["sleep", "60"], init=True, detach=True
+    )
+    engine = Busy(place.url)
+    try:
+        engine.fails = 3
+        await containers.pause(engine, made.id)
+        await asyncio.to_thread(made.reload)
+        assert (engine.fails, made.status) == (0, "paused")
+        monkeypatch.setattr(containers, "FREEZE_S", 0.3)
+        engine.fails = 100
+        with pytest.raises(EngineFailed, match="unable to freeze"):
+            await containers.pause(engine, made.id)
+        assert engine.fails > 90
+    finally:
+        engine.close()
+        await asyncio.to_thread(made.remove, force=True)
 
 
 async def test_a_volume_of_somebody_else_is_refused(place: Place) -> None:

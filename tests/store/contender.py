@@ -87,7 +87,8 @@ class Contender:
 def led(beats: Path) -> dict[str, tuple[int, int]]:
     """For each pid the first and the last instant of leading, monotonic ns."""
     found: dict[str, tuple[int, int]] = {}
-    for line in beats.read_text().splitlines() if beats.exists() else []:
+    lines = beats.read_text().split("\n") if beats.exists() else [""]
+    for line in lines[:-1]:  # what follows the last line break is still being written
         pid, at = line.split()
         found[pid] = (found[pid][0] if pid in found else int(at), int(at))
     return found
