@@ -113,15 +113,16 @@ class Ledger(Sums):
         ids: list[str] = []
         if self._read is None:
             self._read = await usage.offset(self._db, LOG)
-        while True:
+        while self._read != self._journal.size:
             records, reached = await asyncio.to_thread(self._journal.read_from, self._read)
-            if reached == self._read:
-                return ids
+            if reached == self._read:  # the last line is torn
+                break
             calls = [call for at, record in records if (call := self._take(at, record)) is not None]
             floor = min((at for at, _, _ in self._open.values()), default=reached)
             await usage.settle(self._db, calls, log=LOG, offset=floor)
             ids += (call.id for call in calls)
             self._read = reached
+        return ids
 
     def _take(self, at: int, record: Opened | Progress | Call) -> Call | None:
         """Note a call that is under way, or return one that is settled."""

@@ -8,7 +8,7 @@ from clawloops.control.ledger import Sums
 from clawloops.control.prices import Prices
 from clawloops.errors import Forbidden
 from clawloops.model.account import User
-from clawloops.model.report import Line, ModelUse, Month, Part, Report, ms_of
+from clawloops.model.report import Line, ModelUse, Month, Part, Report, percentile_ms
 from clawloops.model.usage import Tokens, Total
 from clawloops.store import usage_days
 from clawloops.store.db import Database
@@ -31,7 +31,7 @@ class Reports:
             total=Total.of(by_day.values()),
             days=by_day,
             models={
-                name: ModelUse(total, *(map(ms_of, words[name]) if name in words else (None, None)))
+                name: ModelUse(total, *(percentile_ms(words.get(name, {}), share) for share in (0.5, 0.95)))
                 for name, total in _largest_first(_by_model(parts)).items()
             },
             members=_largest_first(await usage_days.by_user(self._db, month)) if user_id is None else {},

@@ -30,9 +30,14 @@ def eighths_of(ms: int) -> int:
     return round(_EIGHTHS * math.log2(max(ms, 1)))
 
 
-def ms_of(eighths: int) -> int:
-    """How long that is, to 5 %."""
-    return round(2 ** (eighths / _EIGHTHS))
+def percentile_ms(calls: Mapping[int, int], share: float) -> int | None:
+    """How long (ms, to 5 %) that share of the calls took at most, of calls by eighths of an octave; None of none."""
+    left = sum(calls.values()) * share
+    for eighths in sorted(calls):
+        left -= calls[eighths]
+        if left <= 0:
+            return round(2 ** (eighths / _EIGHTHS))
+    return None
 
 
 @dataclass(frozen=True, slots=True, order=True)

@@ -85,19 +85,13 @@ async def answered(db: Database) -> frozenset[str]:
     )
 
 
-async def first_words(db: Database, month: Month) -> dict[str, tuple[int, int]]:
-    """By model: within how many eighths of an octave half of everybody's calls had one, and 19 of 20."""
-    rows = await db.fetch(
-        """SELECT model, min(CASE WHEN upto * 2 >= total THEN eighths END) AS median,
-            min(CASE WHEN upto * 20 >= total * 19 THEN eighths END) AS p95
-        FROM (
-            SELECT model, eighths, sum(calls) OVER (PARTITION BY model ORDER BY eighths) AS upto,
-                sum(calls) OVER (PARTITION BY model) AS total
-            FROM usage_first_words WHERE month = $1
-        ) AS counted GROUP BY model""",
-        month.count,
-    )
-    return {row["model"]: (row["median"], row["p95"]) for row in rows}
+async def first_words(db: Database, month: Month) -> dict[str, dict[int, int]]:
+    """By model: how many calls of everybody had their first word within so many eighths of an octave."""
+    rows = await db.fetch("SELECT model, eighths, calls FROM usage_first_words WHERE month = $1", month.count)
+    found: dict[str, dict[int, int]] = defaultdict(dict)
+    for row in rows:
+        found[row["model"]][row["eighths"]] = row["calls"]
+    return found
 
 
 async def lines(db: Database, days: range, user_id: str | None) -> list[Line]:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Sequence
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
-import jinja2
 from aiohttp import web
 from multidict import MultiDict, MultiMapping
 
@@ -16,14 +16,11 @@ from clawloops.model.account import User
 from clawloops.web import cookies
 from clawloops.web.addresses import OWN
 from clawloops.web.context import COOKIES, DECOYS, FIRST_RUN, HOST, NONCE, REFUSED, SENT, SLUG, USER, Site
-from clawloops.web.fields import plain
-from clawloops.web.figures import day, dollars, duration, energy, iso, moment, number, size, took, within
 from clawloops.web.files import Files
 from clawloops.web.languages import NAMES, spoken
 from clawloops.web.notices import Notice, notices_for
-from clawloops.web.states import sentence
+from clawloops.web.templates import load_templates
 
-_FILTERS = (number, duration, day, within, moment, iso, sentence, took, size, dollars, plain, energy)
 SECRET_FIELDS = frozenset(
     {"password", "current", "key", "code", "secret", "secrets", "client_secret", "csrf"}
     | {"proof_password", "proof_code", "proof_answer"}
@@ -76,7 +73,7 @@ class Pages:
     def __init__(self, site: Site, files: Files, folder: Path) -> None:
         self.site = site
         self._files = files
-        self._templates = load_templates(folder)
+        self._load = lru_cache(None)(partial(load_templates, folder))  # those of one language
 
     def text(
         self,
@@ -95,53 +92,32 @@ class Pages:
         **values: Any,
     ) -> str:
         """The text of a page or of a partial."""
-        prefix = OWN if on_workspace else "/"
-        return self._templates.get_template(template).render(
-            site=self.site,
-            user=user,
-            path=path,
-            nonce=nonce,
-            csrf=csrf,
-            form=form or Form(MultiDict(), None),
-            asset=lambda name: self._files.address(name, prefix=prefix),
-            home=self.site.origin + "/" if on_workspace else "/",
-            on_workspace=on_workspace,
-            alarm=alarm,
-            notices=notices,
-            is_first_run=is_first_run,
-            language=spoken().code,
-            languages=NAMES,
-            is_reached=is_reached,
-            **values,
+        prefix, language = OWN if on_workspace else "/", spoken()
+        return (
+            self._load(language)
+            .get_template(template)
+            .render(
+                site=self.site,
+                user=user,
+                path=path,
+                nonce=nonce,
+                csrf=csrf,
+                form=form or Form(MultiDict(), None),
+                asset=lambda name: self._files.address(name, prefix=prefix),
+                home=self.site.origin + "/" if on_workspace else "/",
+                on_workspace=on_workspace,
+                alarm=alarm,
+                notices=notices,
+                is_first_run=is_first_run,
+                language=language.code,
+                languages=NAMES,
+                is_reached=is_reached,
+                **values,
+            )
         )
 
 
 PAGES: web.AppKey[Pages] = web.AppKey("pages", Pages)
-
-
-def load_templates(folder: Path) -> jinja2.Environment:
-    """Autoescape, and a missing value is an error instead of an empty place."""
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(folder),
-        auto_reload=False,
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        extensions=["jinja2.ext.i18n"],
-    )
-    environment.policies["ext.i18n.trimmed"] = True
-    environment.install_gettext_callables(  # type: ignore[attr-defined]  # of the extension
-        lambda text: spoken().message(text),
-        lambda one, many, count: spoken().counted(one, many, count),
-        newstyle=True,
-        pgettext=lambda context, text: spoken().meant(context, text),
-    )
-    environment.filters.update(
-        {each.__name__: each for each in _FILTERS},
-        said=lambda text: spoken().said(text),
-    )
-    return environment
 
 
 def render(request: web.Request, template: str, *, status: int = 200, **values: Any) -> web.Response:

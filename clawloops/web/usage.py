@@ -50,9 +50,13 @@ MEASURES: Mapping[str, Measure] = {
 
 @dataclass(frozen=True, slots=True)
 class Bar:
+    """One day of the chart, 10 wide where 100 is the highest."""
+
     day: str  # 3 Nov, in the language of the page
-    text: str  # 1,234
-    height: float  # percent of the highest
+    title: str  # 3 Nov: 1,234
+    left: int
+    top: float
+    height: float
     total: Total
 
 
@@ -164,9 +168,10 @@ def _value(whose: User | None, user: User) -> str:
 def _bars(report: Report, measure: Measure) -> list[Bar]:
     highest = max(map(measure.of, report.days.values()), default=0) or 1
     bars = []
-    for day in report.month.days:
-        total, at = report.days.get(day, Total()), date_of(day)
+    for index, day in enumerate(report.month.days):
+        total, name = report.days.get(day, Total()), day_in_month(date_of(day))
         value = measure.of(total)
-        height = max(100 * value / highest, 1.5) if value else 0.0
-        bars.append(Bar(day_in_month(at), measure.text(value), round(height, 2), total))
+        height = round(max(100 * value / highest, 1.5), 2) if value else 0.0
+        title = f"{name}: {measure.text(value)}"
+        bars.append(Bar(name, title, 10 * index, round(100 - height, 2), height, total))
     return bars

@@ -255,7 +255,7 @@ async def test_calls_settled_twice_count_once_with_the_offset_beside_them(db: Da
     by_day, parts = await usage_days.added_up(db, range(today, today + 9), "u-ada")
     assert by_day == {today: one, today + 1: one} and Total.of(each.total for each in parts) == Total.of([one, one])
     assert await usage_days.added_up(db, range(today, today + 9), "u-nobody") == ({}, [])
-    words = (eighths_of(90), eighths_of(90))
+    words = {eighths_of(90): 1}
     assert await usage_days.first_words(db, Month.around(NOW)) == {"small": words, "deaf": words}
 
 
