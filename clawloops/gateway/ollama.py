@@ -234,7 +234,11 @@ async def size_of(session: aiohttp.ClientSession, wanted: Reference) -> int:
                 break
             address = address.join(URL(onward))
     except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
-        raise BackendUnavailable(f"The registry does not answer: {error or type(error).__name__}") from error
+        why = getattr(error, "strerror", None) or str(error) or type(error).__name__
+        raise BackendUnavailable(
+            f"The registry {address.host} does not answer ({why}). See whether this box reaches the internet; "
+            "a GGUF file can be imported without it."
+        ) from error
     if answer.status == 404:
         raise BackendRefused(f"There is no model {wanted.name!r} in its registry.", status=404)
     try:
