@@ -29,6 +29,7 @@ from clawloops.control.tokens import Tokens
 from clawloops.errors import ClawLoopsError
 from clawloops.store.db import Database
 from clawloops.store.seal import Sealer
+from clawloops.web.languages import language
 
 SWEEP_EVERY_S = 60
 log = logging.getLogger(__name__)
@@ -105,7 +106,7 @@ def people_side(
         factors=factors,
         passkeys=Passkeys(db, factors, audit, party=Party(settings.base, settings.origin)),
         resets=Resets(db, accounts, factors, sessions, audit, origin=settings.origin),
-        mailing=Mailing(db, sealer, invitations, audit, post=post, base=settings.base),
+        mailing=Mailing(db, sealer, invitations, audit, post=post, base=settings.base, tongue=language),
         issuers=issuers,
         arrivals=Arrivals(
             db, issuers, accounts=accounts, sessions=sessions, invitations=invitations, groups=groups, audit=audit

@@ -48,11 +48,11 @@ class Invitations:
 
     async def invite_all(self, guests: Sequence[Guest], *, by: User) -> list[str]:
         """A link for each of them, all or none. Raises BadInput with the field, and Forbidden."""
-        return [link for _, link in await self._invite(guests, by, by_mail=False)]
+        return [link for _, link in await self._invite(guests, by)]
 
-    async def invite_by_mail(self, guests: Sequence[Guest], *, by: User) -> None:
-        """The same, each link for the queue of e-mails: it is shown to nobody."""
-        await self._invite(guests, by, by_mail=True)
+    async def invite_by_mail(self, guests: Sequence[Guest], *, by: User, language: str) -> None:
+        """The same, each link for the queue of e-mails, in that language (BCP 47): it is shown to nobody."""
+        await self._invite(guests, by, mailed_in=language)
 
     async def mail_again(self, invitation_id: str, *, by: User) -> Delivery:
         """Send the link of one that was sent by e-mail once more, to the same address. Raises NotFound."""
@@ -61,7 +61,7 @@ class Invitations:
         found = next((each for each in await self.deliveries() if each.invitation_id == invitation_id), None)
         if found is None:
             raise NotFound("There is no such invitation that is sent by e-mail (any more). Reload the page.")
-        again = _queued(invitation_id, found.recipient)
+        again = _queued(invitation_id, found.recipient, found.language)
         async with self._db.transaction():
             await deliveries.put(self._db, again)
             await self._audit.record(by.id, "invitation sent again", invitation_id, found.recipient)
@@ -150,13 +150,13 @@ class Invitations:
         if claimed.group_id is not None and self.on_grouped is not None:
             await self.on_grouped()
 
-    async def _invite(self, guests: Sequence[Guest], by: User, *, by_mail: bool) -> list[tuple[str, str]]:
-        """Ids and links of new invitations."""
+    async def _invite(self, guests: Sequence[Guest], by: User, *, mailed_in: str = "") -> list[tuple[str, str]]:
+        """Ids and links of new invitations. `mailed_in`: the language of their e-mails; "" where there are none."""
         if not by.may_invite:
             raise Forbidden("Only an admin can invite members.")
         known = {each.id for each in await groups.all(self._db)}
         for each in guests:
-            _check(each, known, by_mail=by_mail)
+            _check(each, known, by_mail=bool(mailed_in))
         made: list[tuple[str, str]] = []
         try:
             async with self._db.transaction():
@@ -164,11 +164,11 @@ class Invitations:
                     raise BadInput(f"More than {MOST_OPEN} links would be open. Withdraw some that nobody needs.")
                 for each in guests:
                     invitation_id = _new_id()
-                    token = self._derived(invitation_id) if by_mail else secrets.token_urlsafe(32)
+                    token = self._derived(invitation_id) if mailed_in else secrets.token_urlsafe(32)
                     await self._add(invitation_id, token, each, by.id or None, MEMBER_VALID_MS)
-                    if by_mail:
-                        await deliveries.put(self._db, _queued(invitation_id, each.email))
-                    told = f"{each.note}, by e-mail to {each.email}" if by_mail else each.note
+                    if mailed_in:
+                        await deliveries.put(self._db, _queued(invitation_id, each.email, mailed_in))
+                    told = f"{each.note}, by e-mail to {each.email}" if mailed_in else each.note
                     await self._audit.record(by.id, "invited", each.role, told)
                     made.append((invitation_id, self._link(token)))
         except Conflict:
@@ -207,9 +207,9 @@ def _new_id() -> str:
     return "i" + secrets.token_hex(8)
 
 
-def _queued(invitation_id: str, recipient: str) -> Delivery:
+def _queued(invitation_id: str, recipient: str, language: str) -> Delivery:
     now = now_ms()
-    return Delivery(invitation_id, recipient, DeliveryState.WAITING, 0, now, "", now)
+    return Delivery(invitation_id, recipient, DeliveryState.WAITING, 0, now, "", now, language)
 
 
 def _check(guest: Guest, groups: Collection[str], *, by_mail: bool) -> None:

@@ -12,42 +12,66 @@ from email.message import EmailMessage
 from email.policy import SMTP
 from email.utils import format_datetime
 from html import escape
+from typing import Protocol
 
 from clawloops.model.account import Invitation, Role, User
 from clawloops.model.mail import Delivery
 
 NAME = "ClawLoops"
 
-_AS = {Role.ADMIN: " as an admin", Role.MEMBER: "", Role.VIEWER: " as a viewer"}
-_WHAT = {
-    Role.ADMIN: "You get a workspace of your own with an AI agent in it, and look after the box with others.",
-    Role.MEMBER: "You get a workspace of your own with an AI agent in it.",
-    Role.VIEWER: "You see how the box does and what is used of it.",
+_OPENING = {
+    Role.ADMIN: "{name} invites you to ClawLoops at {host} as an admin. "
+    "You get a workspace of your own with an AI agent in it, and look after the box with others.",
+    Role.MEMBER: "{name} invites you to ClawLoops at {host}. You get a workspace of your own with an AI agent in it.",
+    Role.VIEWER: "{name} invites you to ClawLoops at {host} as a viewer. "
+    "You see how the box does and what is used of it.",
 }
 
 
-def invitation(asked: Invitation, by: User, link: str, delivery: Delivery, *, sender: str, base: str) -> EmailMessage:
+class Tongue(Protocol):
+    """A language, as far as a letter needs one."""
+
+    @property
+    def code(self) -> str:
+        """BCP 47"""
+
+    def message(self, text: str) -> str:
+        """What stands for the English of a message, its values in braces."""
+
+
+def invitation(
+    asked: Invitation, by: User, link: str, delivery: Delivery, tongue: Tongue, *, sender: str, base: str
+) -> EmailMessage:
     """Who invites to the box at `base`, the link, and until when it is good."""
-    who = _line(by.name)
-    until = f"{_moment(asked.expires_at)}"
-    opening = f"{who} invites you to ClawLoops at {base}{_AS.get(asked.role, '')}. {_WHAT.get(asked.role, '')}"
-    ending = f"The link works once, until {until}. If you expected no such invitation, you need do nothing."
-    text = f"Hello,\n\n{opening}\n\nOpen this link to choose how you sign in:\n\n{link}\n\n{ending}\n"
+
+    def say(text: str, **values: str) -> str:
+        return tongue.message(text).format_map(values)
+
+    who, until = _line(by.name), _moment(asked.expires_at, tongue)
+    hello, opening = say("Hello,"), say(_OPENING[asked.role], name=who, host=base)
+    ending = say(
+        "The link works once, until {moment}. If you expected no such invitation, you need do nothing.", moment=until
+    )
+    text = f"{hello}\n\n{opening}\n\n{say('Open this link to choose how you sign in:')}\n\n{link}\n\n{ending}\n"
     page = (
-        f'<!doctype html><html lang="en"><body style="font-family: sans-serif; line-height: 1.5">'
-        f"<p>Hello,</p><p>{escape(opening)}</p>"
-        f'<p><a href="{escape(link)}">Choose how you sign in</a></p>'
-        f"<p>Or copy this address into your browser:<br>{escape(link)}</p><p>{escape(ending)}</p></body></html>\n"
+        f'<!doctype html><html lang="{tongue.code}"><body style="font-family: sans-serif; line-height: 1.5">'
+        f"<p>{escape(hello)}</p><p>{escape(opening)}</p>"
+        f'<p><a href="{escape(link)}">{escape(say("Choose how you sign in"))}</a></p>'
+        f"<p>{escape(say('Or copy this address into your browser:'))}<br>{escape(link)}</p>"
+        f"<p>{escape(ending)}</p></body></html>\n"
     )
     number = f"{delivery.invitation_id}.{delivery.queued_at}"  # the same for each try: who gets two can tell
-    return _letter(f"{who} invites you to ClawLoops", text, page, to=delivery.recipient, sender=sender, number=number)
+    subject = say("{name} invites you to ClawLoops", name=who)
+    return _letter(subject, text, page, to=delivery.recipient, sender=sender, number=number)
 
 
-def trial(by: User, *, to: str, sender: str, base: str, number: str) -> EmailMessage:
+def trial(by: User, tongue: Tongue, *, to: str, sender: str, base: str, number: str) -> EmailMessage:
     """What the button "Send a test" sends."""
-    text = f"Hello,\n\nClawLoops at {base} can send e-mail. {_line(by.name)} asked for this test.\n"
-    page = f'<!doctype html><html lang="en"><body><p>{escape(text.strip())}</p></body></html>\n'
-    return _letter("ClawLoops can send e-mail", text, page, to=to, sender=sender, number=number)
+    told = tongue.message("ClawLoops at {host} can send e-mail. {name} asked for this test.")
+    text = f"{tongue.message('Hello,')}\n\n{told.format(host=base, name=_line(by.name))}\n"
+    page = f'<!doctype html><html lang="{tongue.code}"><body><p>{escape(text.strip())}</p></body></html>\n'
+    subject = tongue.message("ClawLoops can send e-mail")
+    return _letter(subject, text, page, to=to, sender=sender, number=number)
 
 
 def _letter(subject: str, text: str, page: str, *, to: str, sender: str, number: str) -> EmailMessage:
@@ -67,6 +91,8 @@ def _line(text: str) -> str:
     return " ".join("".join(each if each.isprintable() else " " for each in text).split())
 
 
-def _moment(instant: int) -> str:
+def _moment(instant: int, tongue: Tongue) -> str:
     at = datetime.fromtimestamp(instant / 1000, UTC)
-    return f"{at.day} {at:%B %Y, %H:%M} UTC"
+    month = tongue.message(f"{at:%B}")
+    form = tongue.message("{day} {month} {year}, {time} UTC")
+    return form.format(day=at.day, month=month, year=at.year, time=f"{at:%H:%M}")

@@ -11,12 +11,14 @@ import contextlib
 import logging
 import re
 import secrets
+from collections.abc import Callable
 from dataclasses import replace
 
 from clawloops.clock import now_ms
 from clawloops.control import letters
 from clawloops.control.audit import Audit
 from clawloops.control.invitations import Invitations
+from clawloops.control.letters import Tongue
 from clawloops.control.smtp import Line, Post
 from clawloops.errors import BadInput, ClawLoopsError, Conflict, Forbidden, Gone, MailNotSent, SealBroken
 from clawloops.log import redactor
@@ -38,15 +40,24 @@ log = logging.getLogger(__name__)
 
 class Mailing:
     def __init__(
-        self, db: Database, sealer: Sealer, invitations: Invitations, audit: Audit, *, post: Post, base: str
+        self,
+        db: Database,
+        sealer: Sealer,
+        invitations: Invitations,
+        audit: Audit,
+        *,
+        post: Post,
+        base: str,
+        tongue: Callable[[str], Tongue],
     ) -> None:
-        """`base`: the dashboard's host, by which people recognise the box."""
+        """`base`: the dashboard's host, by which people recognise the box. `tongue`: a language, by its code."""
         self._db = db
         self._sealer = sealer
         self._invitations = invitations
         self._audit = audit
         self._post = post
         self._base = base
+        self._tongue = tongue
         self._password = ""
         self._woken = asyncio.Event()
         self.server: MailServer | None = None
@@ -98,15 +109,15 @@ class Mailing:
             await self._audit.record(by.id, "mail server removed", self.server.host if self.server else "")
         self._take(None, "")
 
-    async def test(self, recipient: str, *, by: User) -> str:
-        """Send an e-mail now; what the server said to it. Raises BadInput with the field, and Conflict."""
+    async def test(self, recipient: str, *, by: User, tongue: Tongue) -> str:
+        """Send an e-mail now, in that language; what the server said to it. Raises BadInput (the field), Conflict."""
         _admin(by)
         recipient = recipient.strip()
         if not is_address(recipient):
             raise BadInput("Give one e-mail address, like ada@example.com.", field="recipient")
         server = self.ready()
         number = f"test.{secrets.token_hex(8)}"
-        letter = letters.trial(by, to=recipient, sender=server.sender, base=self._base, number=number)
+        letter = letters.trial(by, tongue, to=recipient, sender=server.sender, base=self._base, number=number)
         await self._audit.record(by.id, "mail tested", recipient)
         try:
             async with self._post.line(server, self._password) as line:
@@ -169,7 +180,8 @@ class Mailing:
         # Before anything is sent: a store that takes no notes would have the same e-mail sent again and again.
         await self._note(each, DeliveryState.WAITING, each.said, tries=each.tries, wait_ms=wait_ms)
         try:
-            letter = letters.invitation(asked, by, link, each, sender=server.sender, base=self._base)
+            tongue = await asyncio.to_thread(self._tongue, each.language)  # its file may have to be read
+            letter = letters.invitation(asked, by, link, each, tongue, sender=server.sender, base=self._base)
             said = await line.send(letter, each.recipient, hidden=(link.rpartition("/")[2],))
         except MailNotSent as error:
             await self._note_failed(each, error)

@@ -46,6 +46,7 @@ class Delivery:
     next_at: int  # when it is tried (again); of one that was sent or given up, when that was
     said: str  # what came of the last try, in the server's words where it had any; "" before the first
     queued_at: int
+    language: str  # that it is written in (BCP 47)
 
 
 def is_address(text: str) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from clawloops.model.mail import Delivery, DeliveryState
 from clawloops.store.db import Database, Row
 
-_COLUMNS = "invitation_id, recipient, state, tries, next_at, said, queued_at"
+_COLUMNS = "invitation_id, recipient, state, tries, next_at, said, queued_at, language"
 
 
 def _delivery(row: Row) -> Delivery:
@@ -15,11 +15,12 @@ def _delivery(row: Row) -> Delivery:
 async def put(db: Database, delivery: Delivery) -> None:
     """Begin anew, whatever became of one before. Raises Conflict when the invitation is gone."""
     await db.execute(
-        f"""INSERT INTO deliveries ({_COLUMNS}) VALUES ($1, $2, $3, $4, $5, $6, $7)
+        f"""INSERT INTO deliveries ({_COLUMNS}) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
         ON CONFLICT (invitation_id) DO UPDATE SET recipient = excluded.recipient, state = excluded.state,
-        tries = excluded.tries, next_at = excluded.next_at, said = excluded.said, queued_at = excluded.queued_at""",
+        tries = excluded.tries, next_at = excluded.next_at, said = excluded.said, queued_at = excluded.queued_at,
+        language = excluded.language""",
         *(delivery.invitation_id, delivery.recipient, delivery.state.value, delivery.tries, delivery.next_at),
-        *(delivery.said, delivery.queued_at),
+        *(delivery.said, delivery.queued_at, delivery.language),
     )
 
 

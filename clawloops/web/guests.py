@@ -11,6 +11,7 @@ from clawloops.control import guest_list
 from clawloops.control.invitations import MOST_NOTE
 from clawloops.model.account import Guest
 from clawloops.web.context import GROUPS, INVITATIONS, MAILING, SENT, USER
+from clawloops.web.languages import spoken
 from clawloops.web.pages import render
 from clawloops.web.sheet import text_of
 
@@ -31,7 +32,7 @@ async def invite(request: web.Request) -> web.Response:
     invited = {each.recipient.lower() for each in await invitations.deliveries()}
     guests = guest_list.read(sent.get("list", ""), groups=groups, invited=invited, by_mail=by_mail)
     if by_mail:
-        await invitations.invite_by_mail(guests, by=request[USER])
+        await invitations.invite_by_mail(guests, by=request[USER], language=spoken().code)
         mailing.wake()
         return await _page(request, mailed=len(guests))
     links = await invitations.invite_all([_noted(each) for each in guests], by=request[USER])

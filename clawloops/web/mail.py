@@ -8,6 +8,7 @@ from clawloops.errors import BadInput
 from clawloops.model.mail import MailServer, Security
 from clawloops.web.context import MAILING, SENT, USER
 from clawloops.web.fields import number
+from clawloops.web.languages import spoken
 from clawloops.web.pages import render
 
 SECURITIES = {
@@ -50,7 +51,7 @@ async def save(request: web.Request) -> web.Response:
 
 
 async def test(request: web.Request) -> web.Response:
-    said = await request.app[MAILING].test(request[SENT].get("recipient", ""), by=request[USER])
+    said = await request.app[MAILING].test(request[SENT].get("recipient", ""), by=request[USER], tongue=spoken())
     return await show(request, said=said)
 
 

@@ -23,6 +23,7 @@ from clawloops.web.context import (
     USER,
 )
 from clawloops.web.fields import number
+from clawloops.web.languages import spoken
 from clawloops.web.leaves import leaf_of
 from clawloops.web.pages import render
 
@@ -98,7 +99,7 @@ async def invite(request: web.Request) -> web.Response:
         (link,) = await invitations.invite_all([guest], by=request[USER])
         return await show(request, link=link)
     mailing.ready()
-    await invitations.invite_by_mail([guest], by=request[USER])
+    await invitations.invite_by_mail([guest], by=request[USER], language=spoken().code)
     mailing.wake()
     raise web.HTTPSeeOther("/members#invite-title")
 

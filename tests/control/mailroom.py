@@ -11,6 +11,7 @@ from clawloops.control.mailing import Mailing
 from clawloops.control.smtp import Post
 from clawloops.model.account import Role, User
 from clawloops.model.mail import Delivery, Security
+from clawloops.web.languages import language
 from tests.control.conftest import House
 from tests.mail_server import Certificates, Office, office
 
@@ -31,7 +32,7 @@ async def olga(house: House) -> User:
 @pytest.fixture
 def mail(house: House, certificates: Certificates) -> Mailing:
     post = Post(name=HOST, may_reach=lambda _: True, tls=certificates.trusting)
-    return Mailing(house.db, house.sealer, house.invitations, house.audit, post=post, base=HOST)
+    return Mailing(house.db, house.sealer, house.invitations, house.audit, post=post, base=HOST, tongue=language)
 
 
 @pytest.fixture

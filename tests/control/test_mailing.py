@@ -16,6 +16,7 @@ from clawloops.errors import BadInput, Conflict, Forbidden, Gone, NotFound
 from clawloops.model.account import Guest, Role, User
 from clawloops.model.mail import DeliveryState, Security
 from clawloops.store import deliveries, groups
+from clawloops.web.languages import ENGLISH, language
 from tests.control.conftest import House
 from tests.control.mailroom import HOST, certificates, mail, olga, only_one, server
 from tests.mail_server import PASSWORD, SENDER, USER, Certificates, Office, silence
@@ -30,14 +31,15 @@ async def _due(house: House) -> None:
 
 
 async def _invited(house: House, by: User, *addresses: str) -> None:
-    await house.invitations.invite_by_mail([Guest(each.split("@")[0], email=each) for each in addresses], by=by)
+    guests = [Guest(each.split("@")[0], email=each) for each in addresses]
+    await house.invitations.invite_by_mail(guests, by=by, language="en")
 
 
 async def test_an_invitation_comes_with_who_where_until_when_and_a_link_that_works(
     house: House, olga: User, mail: Mailing, server: Office
 ) -> None:
     await mail.set_server(server.settings(Security.STARTTLS), PASSWORD, by=olga)
-    await house.invitations.invite_by_mail([Guest("Ken", Role.ADMIN, email="ken@example.com")], by=olga)
+    await house.invitations.invite_by_mail([Guest("Ken", Role.ADMIN, email="ken@example.com")], by=olga, language="en")
     await mail.deliver()
     ((recipient, letter),) = server.taken
     assert (recipient, letter["From"], letter["To"]) == ("ken@example.com", f"ClawLoops <{SENDER}>", "ken@example.com")
@@ -193,7 +195,7 @@ async def test_no_name_begins_a_line_of_the_head(house: House, mail: Mailing, se
 )  # fmt: skip
 async def test_only_a_plain_address_is_sent_to(house: House, olga: User, address: str) -> None:
     with pytest.raises(BadInput) as refused:
-        await house.invitations.invite_by_mail([Guest("Ken", email=address)], by=olga)
+        await house.invitations.invite_by_mail([Guest("Ken", email=address)], by=olga, language="en")
     assert refused.value.field == "email" and await house.invitations.open() == []
 
 
@@ -205,7 +207,7 @@ async def test_the_queue_outlives_a_restart_and_its_links_stay_the_same(
     await _invited(house, olga, "ken@example.com")
     await mail.deliver()
     post = Post(name=HOST, may_reach=lambda _: True, tls=certificates.trusting)
-    again = Mailing(house.db, house.sealer, house.invitations, house.audit, post=post, base=HOST)
+    again = Mailing(house.db, house.sealer, house.invitations, house.audit, post=post, base=HOST, tongue=language)
     await again.load()
     assert again.server == mail.server
     await _due(house)
@@ -269,14 +271,14 @@ async def test_only_admins_do_any_of_it(house: House, olga: User, mail: Mailing,
         for doing in (
             mail.set_server(server.settings(Security.STARTTLS), PASSWORD, by=user),
             mail.remove_server(by=user),
-            mail.test("a@example.com", by=user),
-            house.invitations.invite_by_mail([Guest("Ken", email="k@example.com")], by=user),
+            mail.test("a@example.com", by=user, tongue=ENGLISH),
+            house.invitations.invite_by_mail([Guest("Ken", email="k@example.com")], by=user, language="en"),
             house.invitations.mail_again("i0", by=user),
         ):
             with pytest.raises(Forbidden):
                 await doing
     with pytest.raises(Conflict, match="No mail server"):
-        await mail.test("a@example.com", by=olga)
+        await mail.test("a@example.com", by=olga, tongue=ENGLISH)
 
 
 async def test_a_group_is_joined_with_the_account_unless_it_was_removed_since(house: House, olga: User) -> None:

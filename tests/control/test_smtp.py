@@ -19,6 +19,7 @@ from clawloops.model.account import Guest, User
 from clawloops.model.mail import MailServer, Security
 from clawloops.store import mail_server
 from clawloops.store.seal import Sealer
+from clawloops.web.languages import ENGLISH, language
 from tests.control.conftest import House
 from tests.control.mailroom import HOST, certificates, mail, olga, only_one, server
 from tests.mail_server import PASSWORD, SENDER, USER, Certificates, Office, office
@@ -27,7 +28,8 @@ __all__ = ["certificates", "mail", "olga", "server"]
 
 
 async def _invited(house: House, by: User, *addresses: str) -> None:
-    await house.invitations.invite_by_mail([Guest(each.split("@")[0], email=each) for each in addresses], by=by)
+    guests = [Guest(each.split("@")[0], email=each) for each in addresses]
+    await house.invitations.invite_by_mail(guests, by=by, language="en")
 
 
 async def test_each_way_to_encrypt_works_and_signs_in_only_where_nobody_listens(
@@ -37,7 +39,7 @@ async def test_each_way_to_encrypt_works_and_signs_in_only_where_nobody_listens(
         async with office(security, certificates.shown()) as server:
             password = "" if security is Security.NONE else PASSWORD
             await mail.set_server(server.settings(security), password, by=olga)
-            assert await mail.test("ada@example.com", by=olga) == "Taken as number 7"
+            assert await mail.test("ada@example.com", by=olga, tongue=ENGLISH) == "Taken as number 7"
             assert server.signed_in == ([] if security is Security.NONE else [USER] * 2)
             assert len(server.taken) == 1
     with pytest.raises(BadInput, match="can be read on the way") as refused:
@@ -88,7 +90,7 @@ def test_one_may_be_on_the_internet_or_in_the_house(host: str) -> None:
 
 async def test_a_name_that_leads_into_a_workspace_is_not_connected_to(house: House, olga: User, server: Office) -> None:
     post = Post(name=HOST, may_reach=lambda address: may_be_there(address, pool=IPv4Network("10.201.0.0/19")))
-    mail = Mailing(house.db, house.sealer, house.invitations, house.audit, post=post, base=HOST)
+    mail = Mailing(house.db, house.sealer, house.invitations, house.audit, post=post, base=HOST, tongue=language)
     with pytest.raises(BadInput, match="leads to a workspace") as refused:
         await mail.set_server(server.settings(Security.NONE), "", by=olga)
     assert (refused.value.field, server.greetings) == ("host", 0)

@@ -65,6 +65,7 @@ from clawloops.store.own_keys import audit_key, decoy_key, link_key
 from clawloops.store.seal import Sealer
 from clawloops.web.apps import auth_door
 from clawloops.web.context import Site
+from clawloops.web.languages import language
 from tests.web.box import BASE, IMAGE, Box
 from tests.web.printed import Printed
 from tests.web.upkept import Kept
@@ -125,6 +126,7 @@ async def opened_box(folder: Path) -> AsyncIterator[Box]:
         invitations.on_grouped = models.changed
         groups = Groups(db, audit, changed=models.changed)
         issuers = Issuers(db, sealer, audit, http, origin=site.origin)
+        post = Post(name=BASE, may_reach=lambda _: True)
         box = Box(
             printed=printed, logs=Logs(inspections, printed.read, data=str(folder), secrets_of=connections.values_of),
             site=site, accounts=accounts, sessions=sessions, factors=factors,
@@ -141,7 +143,7 @@ async def opened_box(folder: Path) -> AsyncIterator[Box]:
                 db, issuers, accounts=accounts, sessions=sessions, invitations=invitations, groups=groups, audit=audit
             ),
             resets=Resets(db, accounts, factors, sessions, audit, origin=site.origin),
-            mailing=Mailing(db, sealer, invitations, audit, post=Post(name=BASE, may_reach=lambda _: True), base=BASE),
+            mailing=Mailing(db, sealer, invitations, audit, post=post, base=BASE, tongue=language),
             handover=Handover(sessions, inspections), inspections=inspections,
             models=models, backends=backends, health=health, queue=queue,
             groups=groups,

@@ -172,7 +172,7 @@ async def _mailed(box: Box, owner: User) -> str:
     server = MailServer("127.0.0.1", 1, Security.STARTTLS, "box", "box@example.com")
     await mail_server.put(box.db, box.sealer, server, MAIL_PASSWORD)
     await box.mailing.load()
-    await box.invitations.invite_by_mail([Guest("Ken", email="ken@example.com")], by=owner)
+    await box.invitations.invite_by_mail([Guest("Ken", email="ken@example.com")], by=owner, language="en")
     (waiting,) = await box.invitations.deliveries()
     _, _, link = await box.invitations.to_send(waiting.invitation_id)
     await box.mailing.deliver()  # nobody is there, which is said beside it

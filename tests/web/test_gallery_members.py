@@ -51,7 +51,7 @@ async def _with_mail(box: Box, owner: User) -> None:
     await mail_server.put(box.db, box.sealer, server, "a password")
     await box.mailing.load()
     guests = [Guest(each.title(), email=f"{each}@example.com") for each in ("alan", "edsger", "frances", "tony")]
-    await box.invitations.invite_by_mail(guests, by=owner)
+    await box.invitations.invite_by_mail(guests, by=owner, language="en")
     busy = "The mail server said: 451 4.7.1 <edsger@example.com>: greylisted, see http://postgrey.example.com/help?x=1"
     none = "The mail server said: 550 5.1.1 <frances@example.com>: nobody of that name is here"
     found = {each.recipient: each for each in await box.invitations.deliveries()}

@@ -8,6 +8,8 @@ import aiohttp
 import pytest
 
 from clawloops.model.account import Role
+from clawloops.model.mail import MailServer, Security
+from clawloops.store import mail_server
 from clawloops.web import cookies
 from clawloops.web.languages import ENGLISH, FOLDER, NAMES, Language, Messages, chosen, language
 from tests import spoken
@@ -211,6 +213,25 @@ async def test_refusals_and_errors_are_in_that_language_and_the_api_is_not(box: 
     assert '<html lang="zh-Hans">' in page and '<html lang="en">' in english
     problem = await (await box.ask("GET", "/api/v1/me", headers=CHINESE)).json()
     assert problem["status"] == 401 and problem["detail"].startswith("Send one token of yours")
+
+
+async def test_an_invitation_goes_out_in_the_language_of_the_page_and_again_in_the_same(box: Box) -> None:
+    token, _ = await box.signed_in(await joined(box, "olga", Role.OWNER))
+    server = MailServer("127.0.0.1", 1, Security.STARTTLS, "box", "box@example.com")
+    await mail_server.put(box.db, box.sealer, server, "a password")
+    await box.mailing.load()
+    headers = {**NAVIGATE, **CHINESE, "Origin": box.site.origin, "Cookie": f"{cookies.SESSION}={token}"}
+    for path, sent in (
+        ("/members", {"role": "member", "email": "ken@example.com"}),
+        ("/members/list", {"list": "Lin, lin@example.com", "by_mail": "on"}),
+    ):
+        reply = await box.ask("POST", path, headers=headers, data={"csrf": cookies.csrf_of(token), **sent})
+        assert reply.status in (200, 303), await reply.text()
+    await box.send("/members", token, role="member", email="max@example.com")
+    for each in await box.invitations.deliveries():
+        assert each.language == ("en" if each.recipient.startswith("max") else "zh-Hans")
+        await box.send(f"/members/invitations/{each.invitation_id}/again", token)
+    assert sorted(each.language for each in await box.invitations.deliveries()) == ["en", "zh-Hans", "zh-Hans"]
 
 
 @pytest.mark.parametrize("code", OTHERS)
