@@ -166,7 +166,7 @@ class Library:
         backend = await self._ollama(backend_id, by)
         names = self._stock.names(backend, name)
         if names:
-            raise Conflict(f"The name {' and '.join(names)} leads to it. Change or remove that first, under Models.")
+            raise Conflict(f"The name {', '.join(names)} leads to it. Change or remove that first, under Models.")
         await self._told(self._stock.api(backend).remove(name), "model")
         await self._audit.record(by.id, "model removed", backend.name, name)
 
@@ -238,7 +238,7 @@ class Library:
             if names := self._stock.names(backend, name):  # it was there before, with a context that the pull took away
                 model = next(each for each in self._models.names() if each.name == names[0])
                 await self._set_context(backend, name, model.context_window)
-                return f"Members see it as {' and '.join(names)}, as before."
+                return f"Members see it as {', '.join(names)}, as before."
             actor = await users.get(self._db, pull.actor)
             if not pull.is_offered or actor is None or not actor.role.administers:
                 return ""

@@ -43,7 +43,7 @@ def fit(name: str, weights: int, cache: int, capacity: int, loaded: Mapping[str,
             break
         going.append(each)
         left += size
-    return Fit(is_known=True, fits=True, text=f"It fits ({_gib(need)}) once {' and '.join(going)} is unloaded for it.")
+    return Fit(is_known=True, fits=True, text=f"It fits ({_gib(need)}) once {', '.join(going)} is unloaded for it.")
 
 
 def _gib(count: int) -> str:

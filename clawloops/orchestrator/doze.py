@@ -107,7 +107,7 @@ class Doze:
             self._asked_at, self.busy = steady_ms(), f"OpenClaw does not say whether it is idle ({error})"
             return None
         if polling and not desired.sleeps_despite_polling:
-            self._asked_at, self.busy = steady_ms(), f"{' and '.join(polling)} asks for new messages all the time"
+            self._asked_at, self.busy = steady_ms(), f"{', '.join(polling)} asks for new messages all the time"
             return None
         if not worth_it(desired, tier, now=now, next_job=next_job):
             self._asked_at, self.busy = steady_ms(), "its next scheduled job is due soon"
@@ -132,7 +132,7 @@ class Doze:
                 self.busy = ""
                 return True
             case Busy(blockers):
-                self.busy = " and ".join(blockers) or "OpenClaw is busy"
+                self.busy = "; ".join(blockers) or "OpenClaw is busy"
             case NoAnswer(reason):
                 self.busy = f"OpenClaw does not say whether it is idle ({reason})"
         return False
