@@ -36,7 +36,10 @@ class Tongue(Protocol):
         """BCP 47"""
 
     def message(self, text: str) -> str:
-        """What stands for the English of a message, its values in braces."""
+        """What stands for the English of a word."""
+
+    def form(self, text: str) -> str:
+        """What stands for the English of a sentence, its values in braces."""
 
 
 def invitation(
@@ -45,7 +48,7 @@ def invitation(
     """Who invites to the box at `base`, the link, and until when it is good."""
 
     def say(text: str, **values: str) -> str:
-        return tongue.message(text).format_map(values)
+        return tongue.form(text).format_map(values)
 
     who, until = _line(by.name), _moment(asked.expires_at, tongue)
     hello, opening = say("Hello,"), say(_OPENING[asked.role], name=who, host=base)
@@ -67,10 +70,10 @@ def invitation(
 
 def trial(by: User, tongue: Tongue, *, to: str, sender: str, base: str, number: str) -> EmailMessage:
     """What the button "Send a test" sends."""
-    told = tongue.message("ClawLoops at {host} can send e-mail. {name} asked for this test.")
-    text = f"{tongue.message('Hello,')}\n\n{told.format(host=base, name=_line(by.name))}\n"
+    told = tongue.form("ClawLoops at {host} can send e-mail. {name} asked for this test.")
+    text = f"{tongue.form('Hello,')}\n\n{told.format(host=base, name=_line(by.name))}\n"
     page = f'<!doctype html><html lang="{tongue.code}"><body><p>{escape(text.strip())}</p></body></html>\n'
-    subject = tongue.message("ClawLoops can send e-mail")
+    subject = tongue.form("ClawLoops can send e-mail")
     return _letter(subject, text, page, to=to, sender=sender, number=number)
 
 
@@ -94,5 +97,5 @@ def _line(text: str) -> str:
 def _moment(instant: int, tongue: Tongue) -> str:
     at = datetime.fromtimestamp(instant / 1000, UTC)
     month = tongue.message(f"{at:%B}")
-    form = tongue.message("{day} {month} {year}, {time} UTC")
+    form = tongue.form("{day} {month} {year}, {time} UTC")
     return form.format(day=at.day, month=month, year=at.year, time=f"{at:%H:%M}")

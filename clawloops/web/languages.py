@@ -68,7 +68,7 @@ class Language:
         return self._messages.meant.get((context, text), text)
 
     def form(self, text: str) -> str:
-        """What a figure is written into, its values in braces."""
+        """What figures and letters are written into, their values in braces: nothing of a page is known by it."""
         return self.meant(_FORM, text)
 
     def _said(self, text: str) -> str:

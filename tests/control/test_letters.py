@@ -29,6 +29,10 @@ class Noted:
         self.asked.add(text)
         return language(self.code).message(text)
 
+    def form(self, text: str) -> str:
+        self.asked.add(f"form{spoken.CONTEXT}{text}")
+        return language(self.code).form(text)
+
 
 def _by() -> User:
     return rows.user(name=WHO)
