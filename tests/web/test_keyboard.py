@@ -6,6 +6,7 @@ import pytest
 from playwright.async_api import Page, expect
 
 from clawloops.control.connecting import BundledParts
+from tests.keyboard import FOCUSED, Way
 from tests.upstream import Script, serve
 from tests.web.box import Box
 from tests.web.desk import Desk, browser, desk
@@ -14,13 +15,6 @@ from tests.web.tools import tools_door
 __all__ = ["browser", "desk"]
 
 pytestmark = pytest.mark.browser
-MOST_TABS = 60
-_FOCUSED = """() => {
-    const at = document.activeElement, box = at.getBoundingClientRect(), style = getComputedStyle(at);
-    const name = at.getAttribute("aria-label") || (at.labels?.length ? at.labels[0].innerText : at.innerText) || "";
-    return [at.tagName.toLowerCase(), name.trim(), box.width > 0 && box.height > 0,
-            style.outlineStyle !== "none" && parseFloat(style.outlineWidth) > 0];
-}"""
 
 
 class Hands:
@@ -30,17 +24,10 @@ class Hands:
         self._page = page
 
     async def reach(self, kind: str, name: str) -> None:
-        """Tab until it has the focus, which has to be seen on whatever has it on the way."""
-        on_the_way = []
-        for _ in range(MOST_TABS):
-            tag, named, is_there, is_seen = await self._page.evaluate(_FOCUSED)
-            if tag != "body":
-                assert is_there and is_seen, f"nobody sees that the focus is on the {tag} {named!r}"
-            if tag == kind and named.startswith(name):
-                return
-            on_the_way.append(f"{tag} {named!r}")
+        """Tab until it has the focus."""
+        way = Way(kind, name)
+        while not way.ends(await self._page.evaluate(FOCUSED)):
             await self._page.keyboard.press("Tab")
-        raise AssertionError(f"{MOST_TABS} times Tab do not lead to the {kind} {name!r}, but to {on_the_way}")
 
     async def fill(self, name: str, text: str) -> None:
         await self.reach("input", name)
@@ -80,13 +67,13 @@ async def test_the_first_run_is_gone_through_by_keyboard_alone(
         await hands.press("Check and connect")
         await hands.press("Ask it for a word", key="Space")
         await expect(page.get_by_text("“Good morning.”")).to_be_visible()
-        assert (await page.evaluate(_FOCUSED))[:2] == ["a", "Go on"], "the next thing to press has the focus"
+        assert (await page.evaluate(FOCUSED))[:2] == ["a", "Go on"], "the next thing to press has the focus"
         await hands.press("Go on", kind="a")
         await expect(page.locator("#invite[aria-current=step]")).to_be_visible()
         await hands.fill("For whom", "Ben")
         await hands.send()
         await expect(page.get_by_role("textbox", name="Invitation link")).to_be_visible()
-        assert (await page.evaluate(_FOCUSED))[:2] == ["button", "Copy"]
+        assert (await page.evaluate(FOCUSED))[:2] == ["button", "Copy"]
         await hands.press("Go on", kind="a")
         await expect(page.get_by_role("heading", name="That was all")).to_be_visible()
         await hands.press("Open workspace")
@@ -112,5 +99,5 @@ async def test_a_refused_field_has_the_focus_and_a_kind_is_opened_with_a_key(box
     await hands.fill("Address", "http://localhost:8000/v1")
     desk.expect_complaints("status of 400")
     await hands.press("Check and connect")
-    assert (await page.evaluate(_FOCUSED))[:2] == ["input", "Address"]
+    assert (await page.evaluate(FOCUSED))[:2] == ["input", "Address"]
     await expect(page.locator("#openai-url-note")).to_contain_text("host.docker.internal")
