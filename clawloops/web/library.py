@@ -78,11 +78,12 @@ async def set_context(request: web.Request) -> web.Response:
 
 async def bring(request: web.Request) -> web.Response:
     """Import a GGUF file, which is written down as it comes: it may be larger than any form."""
-    name, file = "", None
+    name, file, sent = "", None, request[SENT]
+    sent["for"] = "import"  # for the page, should it be refused
     try:
         while PARTS in request and (part := await request[PARTS].next()) is not None:
             if isinstance(part, BodyPartReader) and part.name == "name":
-                name = (await part.read_chunk(1024)).decode(errors="replace").strip()
+                name = sent["name"] = (await part.read_chunk(1024)).decode(errors="replace").strip()
             elif isinstance(part, BodyPartReader) and part.name == "file" and part.filename:
                 file = part
                 break
@@ -90,7 +91,10 @@ async def bring(request: web.Request) -> web.Response:
         raise BadInput("The file did not arrive whole. Send it again.", field="file") from error
     if file is None:
         raise BadInput("Choose a GGUF file first.", field="file")
-    await request.app[LIBRARY].import_file(_backend(request), name, _chunks(file), by=request[USER])
+    try:
+        await request.app[LIBRARY].import_file(_backend(request), name, _chunks(file), by=request[USER])
+    except BadInput as error:
+        raise BadInput(str(error), field="name" if error.field == "model" else error.field) from error
     raise _back(request)
 
 

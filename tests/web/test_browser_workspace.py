@@ -41,6 +41,16 @@ async def test_what_is_typed_and_opened_survives_an_update_of_the_page(box: Box,
     await expect(page.get_by_text("Under way and lately done")).to_be_visible()
     await expect(page.get_by_label("Login of another member")).to_have_value("gra")
     await expect(page.get_by_label("Login of another member")).to_be_focused()
+    desk.expect_complaints("status of 400")
+    await page.get_by_role("button", name="Give a copy", exact=True).click()
+    note = page.get_by_text("There is no member 'gra' to give it to.")
+    await expect(note).to_be_visible()
+    (job,) = await jobs.open_(box.db)
+    await jobs.note(box.db, job.id, JobState.FAILED, "the disk is full", now=now_ms())
+    box.board.tell(runtime.id)
+    await expect(page.get_by_text("The disk is full.")).to_be_visible()
+    await expect(note).to_be_visible()
+    await expect(page.get_by_label("Login of another member").first).to_have_value("gra")
 
 
 async def test_a_file_is_sent_by_the_browsers_own_form(box: Box, desk: Desk, tmp_path: Path) -> None:

@@ -31,11 +31,13 @@ async function comeBack(part) {
 function show(part, html) {
   const open = [...part.querySelectorAll("details[open][id]")].map((each) => each.id);
   const focused = part.contains(document.activeElement) ? document.activeElement.id : "";
+  const wrong = [...part.querySelectorAll(".field.wrong")]; // what is said there is not sent again
   const typed = [...part.querySelectorAll("input[id]")].filter((each) => each.value !== each.defaultValue).map((each) => [each.id, each.value]);
   const said = part.querySelector("[data-say]")?.textContent;
   part.innerHTML = html;
   for (const id of open) document.getElementById(id)?.setAttribute("open", "");
   for (const [id, value] of typed) if (document.getElementById(id)) document.getElementById(id).value = value;
+  for (const each of wrong) document.getElementById(each.querySelector("input, select, textarea").id)?.closest(".field").replaceWith(each);
   if (focused) document.getElementById(focused)?.focus();
   const say = part.querySelector("[data-say]");
   if (say && said !== undefined && say.textContent !== said) {
