@@ -48,7 +48,6 @@ class Read(HTMLParser):
         self.notes: dict[str, str] = {}
         self.alerts: list[str] = []
         self._texts: list[tuple[str, str, list[str]]] = []  # what is open: its tag, what it is, what it says
-        self._select = ""
         self.feed(page)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
@@ -99,12 +98,11 @@ class Bad:
     sent: Mapping[str, str]
     wrong: str = ""  # the field; "": an alarm on the page, as it belongs to none
     status: int = 400
-    who: str = "olga"
+    is_known: bool = True  # somebody who is signed in
     is_choice: bool = False  # what no list offers is sent by a program: it is told, and cannot be chosen again
 
 
 LONG = "x" * 500
-HOST = "https://backend.example.com/v1"
 CONNECT = {"kind": "openai", "url": "not an address", "models": "small", "name": "Lab"}
 MAIL = {"host": "no host!", "port": "587", "security": "starttls", "user": "box", "sender": "box@example.com"}
 MCP = {"editing": "new", "name": "no name!", "kind": "stdio", "target": "python3 server.py"}
@@ -120,12 +118,17 @@ NAME = {"name": "no name!", "open": "some", "context_window": "32768", "max_toke
 PRICE = {"price-of": "b1/qwen3:8b", "input": "much", "cached": "1", "output": "2"}
 PLACE = {"place": "no host!", "verdict": "refuse"}
 CASES = [
-    Bad("/sign-in", {"login": "olga", "password": "wrong"}, who="", status=401),
-    Bad("/join/{invitation}", {"name": "Ken", "login": "No Good", "password": "a long enough one"}, "login", who=""),
-    Bad("/reset/{reset}", {"password": "short"}, "password", who=""),
+    Bad("/sign-in", {"login": "olga", "password": "wrong"}, is_known=False, status=401),
+    Bad(
+        "/join/{invitation}",
+        {"name": "Ken", "login": "No Good", "password": "a long enough one"},
+        "login",
+        is_known=False,
+    ),
+    Bad("/reset/{reset}", {"password": "short"}, "password", is_known=False),
     Bad("/account/password", {"current": "wrong", "password": "a long enough one"}, "current"),
-    Bad("/account/tokens", {"name": LONG, "days": "30", "scopes": "me:read"}, "name"),
-    Bad("/keys", {"name": LONG, "days": "30"}, "name"),
+    Bad("/account/tokens", {"name": LONG, "days": "90", "scopes": "me:read"}, "name"),
+    Bad("/keys", {"name": LONG, "days": "90"}, "name"),
     Bad("/workspace/settings", {"policy": "no such one"}, is_choice=True),
     Bad("/workspace/files/give", {"number": "{snapshot}", "to": "nobody"}, "to"),
     Bad("/workspace/internet", PLACE, "place"),
@@ -164,7 +167,7 @@ CASES = [
     Bad("/box/decoys", {"consequence": "no such one"}, is_choice=True),
     Bad("/box/internet", PLACE, "place"),
     Bad("/box/internet/reach", {"mode": "no such one"}, is_choice=True),
-    Bad("/box/workspaces/{workspace}/settings", {"policy": "no such one"}, is_choice=True),
+    Bad("/box/workspaces/{workspace}/settings", {"policy": "pause", "size": "large", "pin": "no image!"}, "pin"),
     Bad("/box/workspaces/{workspace}/internet", PLACE, "place"),
     Bad("/box/workspaces/{workspace}/internet/reach", {"mode": "no such one"}, is_choice=True),
     Bad("/box/workspaces/{workspace}/inspections", {"editing": "inspection", "reason": "", "minutes": "60"}, "reason"),
@@ -212,7 +215,7 @@ async def scene(box: Box) -> AsyncIterator[Scene]:
 
 async def _send(scene: Scene, case: Bad, sent: Mapping[str, str]) -> aiohttp.ClientResponse:
     path = case.path.format_map(scene.ids)
-    if case.who:
+    if case.is_known:
         return await scene.box.send(path, scene.token, **sent)
     shown = await scene.box.page(path)
     given = shown.headers["Set-Cookie"].split(";")[0]
