@@ -17,7 +17,7 @@ from clawloops.control.audit import Audit
 from clawloops.control.backends import Backends
 from clawloops.control.connecting import MAX_TOKENS, BundledParts
 from clawloops.control.models import Models
-from clawloops.control.pulls import Progress, Pulls, quietly
+from clawloops.control.pulls import Progress, Pulls, newest, quietly
 from clawloops.control.stock import CONTEXT, Entry, Stock, is_same
 from clawloops.control.uploads import received
 from clawloops.errors import (
@@ -105,7 +105,7 @@ class Library:
         return Shelf(
             backend=backend,
             entries=entries,
-            progress=await self._pulls.of(backend_id),
+            progress=newest(await self._pulls.of(backend_id)),
             capacity=capacity,
             is_own_memory=is_own_memory,
             trouble=trouble,

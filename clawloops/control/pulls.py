@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -131,6 +131,14 @@ class Pulls:
         latest = list(steps.values())[-1].what if steps else "It begins." if not pull.ended_at else ""
         layers = [each for layer, each in steps.items() if layer]
         return Progress(pull, latest, sum(each.completed for each in layers), sum(each.total for each in layers))
+
+
+def newest(pulls: Iterable[Progress]) -> tuple[Progress, ...]:
+    """Of each model the newest (`pulls` are newest first): what is tried again takes the place of what failed."""
+    found: dict[str, Progress] = {}
+    for each in pulls:
+        found.setdefault(each.pull.model, each)
+    return tuple(found.values())
 
 
 async def quietly(work: asyncio.Future[None]) -> None:

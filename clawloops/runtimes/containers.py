@@ -13,7 +13,7 @@ from clawloops.clock import now_ms
 from clawloops.errors import EngineRefused, EngineUnavailable
 from clawloops.model.runtime import Sandbox
 from clawloops.runtimes import drift, names
-from clawloops.runtimes.client import Api, Engine, EngineMissing
+from clawloops.runtimes.client import Api, Engine, EngineFailed, EngineMissing
 from clawloops.runtimes.drift import Settings
 from clawloops.runtimes.seen import YOUNG_MS, Container, Image, State
 from clawloops.runtimes.spec import HOME, spec_hash, swap_bytes
@@ -38,8 +38,20 @@ async def create(engine: Engine, name: str, body: dict[str, Any]) -> str:
 
 
 async def start(engine: Engine, container_id: str) -> None:
-    """Start it; one that runs already is left as it is."""
-    await engine.call(lambda api: api.start(container_id))
+    """Start it; one that runs already is left as it is.
+
+    An Engine that was killed while it started this one does not see what containerd has of it, and can neither start
+    nor end that (moby issue 40613). EngineFailed tells then how it is ended.
+    """
+    try:
+        await engine.call(lambda api: api.start(container_id))
+    except EngineFailed as error:
+        if "id already in use" not in str(error):
+            raise
+        raise EngineFailed(
+            "the Docker Engine was ended while it started this workspace, and has lost sight of what it began; an "
+            f"administrator ends that on the host with `pkill -KILL -f {container_id}`, and then it starts by itself"
+        ) from error
 
 
 async def signal(engine: Engine, container_id: str, name: str) -> None:

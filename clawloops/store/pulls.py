@@ -14,11 +14,8 @@ def _pull(row: Row) -> Pull:
 
 
 async def add(db: Database, pull: Pull) -> None:
-    """Raises Conflict when the backend is gone. Ended ones of this model, and the oldest of others, are forgotten."""
+    """Raises Conflict when the backend is gone. The oldest ended ones are forgotten."""
     async with db.transaction():
-        await db.execute(
-            "DELETE FROM pulls WHERE backend_id = $1 AND model = $2 AND ended_at > 0", pull.backend_id, pull.model
-        )
         await db.execute(
             f"INSERT INTO pulls ({_COLUMNS}) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
             *(pull.id, pull.backend_id, pull.model, pull.is_offered, pull.state.value, pull.note, pull.actor),

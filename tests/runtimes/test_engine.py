@@ -194,14 +194,15 @@ async def test_an_engine_that_hangs_is_given_up_after_the_limit(tmp_path: Path) 
 
 
 class Busy(Engine):
-    """The real one; the first `fails` calls find the container busy, in the words of runc."""
+    """The real one; the first `fails` calls find the container busy, in the words of runc or of the Engine."""
 
     fails = 0
+    words = "OCI runtime pause failed: unable to freeze: unknown"
 
     async def call(self, work: Callable[[Api], T]) -> T:
         if self.fails:
             self.fails -= 1
-            raise EngineFailed("the Docker Engine failed (OCI runtime pause failed: unable to freeze: unknown)")
+            raise EngineFailed(f"the Docker Engine failed ({self.words})")
         return await super().call(work)
 
 
@@ -225,6 +226,17 @@ async def test_a_freeze_that_a_busy_process_gets_in_the_way_of_is_tried_again_bu
     finally:
         engine.close()
         await asyncio.to_thread(made.remove, force=True)
+
+
+async def test_a_start_that_the_engine_has_lost_sight_of_is_told_with_what_ends_it(
+    place: Place,
+) -> None:
+    """Seen five times in 65 kills of a daemon that started two containers; the command let each of them start again."""
+    engine = Busy(place.url)
+    engine.words, engine.fails = "id already in use", 1
+    with pytest.raises(EngineFailed, match=f"`pkill -KILL -f {'0' * 64}`"):
+        await containers.start(engine, "0" * 64)
+    engine.close()
 
 
 async def test_a_volume_of_somebody_else_is_refused(place: Place) -> None:
