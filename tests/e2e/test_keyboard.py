@@ -6,6 +6,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tests.e2e.browser import person
+from tests.e2e.chat import Chat
 from tests.e2e.dashboard import Account
 from tests.e2e.story import BOOT_LIMIT_S, MEMBER, OWNER, Story
 from tests.keyboard import FOCUSED, Way
@@ -78,8 +79,7 @@ def test_a_workspace_is_opened_by_keyboard_alone(story: Story) -> None:
     hands = Hands(person(story.browser).new_page())
     hands.sign_in(story.appliance.origin, MEMBER)
     hands.press("Open workspace")
-    hands.page.wait_for_url(f"**.ws.{story.appliance.base}/**", timeout=BOOT_LIMIT_S * 1000)
-    message = hands.page.get_by_role("textbox", name="Chat composer")
-    expect(message).to_be_visible(timeout=BOOT_LIMIT_S * 1000)
+    Chat(hands.page).wait_until_usable(BOOT_LIMIT_S)
+    assert f".ws.{story.appliance.base}" in hands.page.url
     story.picture(hands.page, "opened-by-keyboard")
     hands.page.context.close()
