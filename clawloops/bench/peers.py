@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import os
 import random
 import shutil
@@ -71,13 +72,31 @@ def core_of(role: int) -> int:
 def free_port() -> int:
     """One that is free on every address, and below those that Linux gives to whoever connects (from 32768).
 
-    Between this look and its use, nobody is given it by chance. Raises SetupError.
+    Between this look and its use, nobody is given it by chance, nor picks it here. Raises SetupError.
     """
-    for port in random.sample(range(20_000, 32_000), 200):
+    for port in random.sample(_own_ports(), 200):
         with socket.socket() as probe, contextlib.suppress(OSError):
             probe.bind(("", port))
             return port
     raise SetupError("of 200 ports, none is free")
+
+
+@functools.cache
+def _own_ports() -> range:
+    """Ports that no other process of this network picks from, as long as this one lives; all where too many do."""
+    for number in random.sample(range(24), 24):
+        claim = socket.socket(socket.AF_UNIX)
+        try:
+            claim.bind(f"\0clawloops-ports-{number}")  # abstract: of this network namespace, as ports are
+        except OSError:
+            claim.close()
+        else:
+            _claims.append(claim)
+            return range(20_000 + 500 * number, 20_500 + 500 * number)
+    return range(20_000, 32_000)
+
+
+_claims: list[socket.socket] = []
 
 
 @dataclass
