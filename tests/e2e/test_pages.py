@@ -21,7 +21,7 @@ pytestmark = [
     pytest.mark.parametrize("story", ["https"], indirect=True),
 ]
 
-LOOKS = [("light", 1280), ("dark", 390)]
+LOOKS = [(scheme, width) for scheme in ("light", "dark") for width in (1280, 390)]
 _SHOWS = ("show", "history")  # what a handler is called that answers with a whole page
 _ELSEWHERE = ("/workspace/opening", "/box/workspaces/{id}/log")  # leads into the workspace; is its member's alone
 _THEIRS = {"member": ("MEMBER", "PERSON"), "owner": ("ADMIN", "OVERSEER")}  # names of `For`
@@ -57,7 +57,7 @@ def _paths(story: Story, whose: str) -> list[str]:
 
 
 def _read(story: Story, who: Dashboard, paths: list[str], name: str) -> list[str]:
-    """Look at pages as somebody, in both colours and both widths. Returns what is wrong, in words."""
+    """Look at pages as somebody, each in both colours and both widths. Returns what is wrong, in words."""
     return [wrong for look in LOOKS for wrong in _look(story, who, paths, f"page-{name}", look)]
 
 
@@ -79,7 +79,7 @@ def _look(story: Story, who: Dashboard, paths: list[str], name: str, look: tuple
         wrong += [f"{path}, {scheme}, {width}: {each}" for each in axe.look_in_turn(page)]
         if page.evaluate("document.documentElement.scrollWidth > innerWidth"):
             wrong.append(f"{path} is wider than {width} pixels")
-        story.picture(page, f"{name}{path.replace('/', '-')}-{scheme}")
+        story.picture(page, f"{name}{path.replace('/', '-')}-{scheme}-{width}")
     context.close()
     return wrong
 
