@@ -11,6 +11,7 @@ from email.headerregistry import Address
 from email.message import EmailMessage
 from email.policy import SMTP
 from email.utils import format_datetime
+from functools import partial
 from html import escape
 from typing import Protocol
 
@@ -46,10 +47,7 @@ def invitation(
     asked: Invitation, by: User, link: str, delivery: Delivery, tongue: Tongue, *, sender: str, base: str
 ) -> EmailMessage:
     """Who invites to the box at `base`, the link, and until when it is good."""
-
-    def say(text: str, **values: str) -> str:
-        return tongue.form(text).format_map(values)
-
+    say = partial(_say, tongue)
     who, until = _line(by.name), _moment(asked.expires_at, tongue)
     hello, opening = say("Hello,"), say(_OPENING[asked.role], name=who, host=base)
     ending = say(
@@ -70,11 +68,11 @@ def invitation(
 
 def trial(by: User, tongue: Tongue, *, to: str, sender: str, base: str, number: str) -> EmailMessage:
     """What the button "Send a test" sends."""
-    told = tongue.form("ClawLoops at {host} can send e-mail. {name} asked for this test.")
-    text = f"{tongue.form('Hello,')}\n\n{told.format(host=base, name=_line(by.name))}\n"
+    say = partial(_say, tongue)
+    told = say("ClawLoops at {host} can send e-mail. {name} asked for this test.", host=base, name=_line(by.name))
+    text = f"{say('Hello,')}\n\n{told}\n"
     page = f'<!doctype html><html lang="{tongue.code}"><body><p>{escape(text.strip())}</p></body></html>\n'
-    subject = tongue.form("ClawLoops can send e-mail")
-    return _letter(subject, text, page, to=to, sender=sender, number=number)
+    return _letter(say("ClawLoops can send e-mail"), text, page, to=to, sender=sender, number=number)
 
 
 def _letter(subject: str, text: str, page: str, *, to: str, sender: str, number: str) -> EmailMessage:
@@ -96,6 +94,9 @@ def _line(text: str) -> str:
 
 def _moment(instant: int, tongue: Tongue) -> str:
     at = datetime.fromtimestamp(instant / 1000, UTC)
-    month = tongue.message(f"{at:%B}")
-    form = tongue.form("{day} {month} {year}, {time} UTC")
-    return form.format(day=at.day, month=month, year=at.year, time=f"{at:%H:%M}")
+    values = {"day": at.day, "month": tongue.message(f"{at:%B}"), "year": at.year, "time": f"{at:%H:%M}"}
+    return _say(tongue, "{day} {month} {year}, {time} UTC", **values)
+
+
+def _say(tongue: Tongue, text: str, **values: object) -> str:
+    return tongue.form(text).format_map(values)
