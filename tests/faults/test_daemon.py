@@ -14,6 +14,7 @@ import docker
 import pytest
 
 from clawloops.model.runtime import Phase, Runtime, Want
+from clawloops.runtimes import containers
 from tests.faults.rig import Rig
 from tests.standin.daemon import Daemon
 from tests.standin.engine_proxy import Fault, Moment
@@ -136,7 +137,7 @@ async def test_after_a_reboot_everything_is_as_wanted(rig: Rig, daemon: Daemon) 
     await all_wanted(rig, wants)
     made = {each: rig.place.container(each).id for each in wants}
     rig.plane.kill()
-    rig.place.container(slept).pause()
+    await containers.pause(rig.place.engine, rig.place.container(slept).id)
     await asyncio.to_thread(daemon.power_off)
     await rig.again()  # it is up before Docker is
     await asyncio.sleep(1)

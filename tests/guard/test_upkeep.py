@@ -27,7 +27,7 @@ from clawloops.model.checkup import Finding, Remedy
 from clawloops.model.runtime import Phase, Want
 from clawloops.orchestrator.canary import Watch
 from clawloops.orchestrator.walls import Verdict, Walls
-from clawloops.runtimes import images, names, networks, parts
+from clawloops.runtimes import containers, images, names, networks, parts
 from clawloops.store import runtimes as rows
 from tests.guard.conftest import Guarded, ask
 from tests.orchestrator.watched import watched_place
@@ -248,7 +248,7 @@ async def test_a_canary_that_hangs_is_made_anew_and_tests_at_once(place: Place, 
         await watch.remake()
         assert place.walls.last.verdict is Verdict.CLOSED
         before = watched.container()
-        before.pause()
+        await containers.pause(place.engine, before.id)
         try:
             await watch.remake()
             assert place.walls.last.verdict is Verdict.CLOSED
