@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
+import itertools
 import os
 import random
 import shutil
@@ -13,7 +14,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -72,9 +73,10 @@ def core_of(role: int) -> int:
 def free_port() -> int:
     """One that is free on every address, and below those that Linux gives to whoever connects (from 32768).
 
-    Between this look and its use, nobody is given it by chance, nor picks it here. Raises SetupError.
+    Between this look and its use, nobody is given it by chance, nor picks it here: this process comes back to a port
+    once it has been through all of its own, another one never. Raises SetupError.
     """
-    for port in random.sample(_own_ports(), 200):
+    for port in itertools.islice(_own_ports(), 200):
         with socket.socket() as probe, contextlib.suppress(OSError):
             probe.bind(("", port))
             return port
@@ -82,8 +84,16 @@ def free_port() -> int:
 
 
 @functools.cache
-def _own_ports() -> range:
-    """Ports that no other process of this network picks from, as long as this one lives; all where too many do."""
+def _own_ports() -> Iterator[int]:
+    """Round and round those that no other process of this network picks from, as long as this one lives.
+
+    Where too many do, all of them.
+    """
+    ports = _claimed()
+    return itertools.cycle(random.sample(ports, len(ports)))
+
+
+def _claimed() -> range:
     for number in random.sample(range(24), 24):
         claim = socket.socket(socket.AF_UNIX)
         try:

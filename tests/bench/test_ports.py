@@ -1,4 +1,4 @@
-"""Ports for tests and benchmarks: no two processes pick from the same ones."""
+"""Ports for tests and benchmarks: none is picked twice, by one process or by two."""
 
 from __future__ import annotations
 
@@ -22,3 +22,7 @@ def test_processes_at_work_together_pick_from_ports_of_their_own() -> None:
     for each in others:
         each.communicate("\n")
     assert [len(each) for each in picked] == [1] * 4 and len(set.union(*picked)) == 4
+
+
+def test_what_was_picked_and_is_not_yet_used_is_not_picked_again() -> None:
+    assert len({free_port() for _ in range(250)}) == 250

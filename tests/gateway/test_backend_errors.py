@@ -4,24 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import socket
 
 import pytest
 
+from clawloops.bench.peers import free_port
 from clawloops.gateway.answers import of_backend, scrub
 from clawloops.model.provider import BackendKind
 from tests.gateway.gate import KEY, Gateway
 from tests.upstream import Script
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 async def test_a_backend_that_is_down_gives_a_clear_error_in_the_chat(gateway: Gateway) -> None:
-    gateway.serve_model("down", url=f"http://127.0.0.1:{_free_port()}/v1")
+    gateway.serve_model("down", url=f"http://127.0.0.1:{free_port()}/v1")
     async with await gateway.post("down", stream=True) as answer:
         error = (await answer.json())["error"]
     assert answer.status == 502
