@@ -13,8 +13,8 @@ from tests.e2e.story import Story
 
 ORDER = (
     *("test_main_job", "test_secrets", "test_own_tools", "test_shop", "test_guard", "test_walls", "test_decoys"),
-    *("test_egress", "test_inspection", "test_pages", "test_keyboard", "test_sleep", "test_upkeep", "test_faults"),
-    *("test_backup", "test_removal"),
+    *("test_egress", "test_inspection", "test_pages", "test_keyboard", "test_sleep", "test_upkeep", "test_refused"),
+    *("test_faults", "test_backup", "test_removal"),
 )
 HERE = Path(__file__).resolve().parent
 FIGURES = pytest.StashKey[dict[str, dict[str, float]]]()

@@ -10,10 +10,13 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import expect
 
+from tests.bad_input import CONNECT, Bad
+from tests.e2e import forms
 from tests.e2e.appliance import docker
-from tests.e2e.browser import CHROMIUM
+from tests.e2e.browser import CHROMIUM, person
 from tests.e2e.chat import Answer
-from tests.e2e.story import BOOT_LIMIT_S, CLOUD_MODEL, MEMBER, Story
+from tests.e2e.dashboard import Dashboard
+from tests.e2e.story import BOOT_LIMIT_S, CLOUD_MODEL, MEMBER, OWNER, Story
 
 pytestmark = [
     pytest.mark.e2e,
@@ -50,6 +53,17 @@ def test_secrets_are_readable_by_nobody_but_root(story: Story) -> None:
 def test_the_setup_link_makes_the_owner(story: Story) -> None:
     story.reach("owned")
     expect(story.owner.page.get_by_role("link", name="Members")).to_be_visible()
+
+
+@OVER_HTTPS
+def test_a_first_model_at_no_address_is_told_beside_its_field(story: Story) -> None:
+    story.reach("owned")
+    who = Dashboard(person(story.browser).new_page(), story.appliance.origin)
+    who.sign_in(OWNER)
+    who.visit("/first-run/model")
+    forms.refuse(who.page, Bad("/first-run/model", CONNECT, "url"))
+    story.picture(who.page, "refused-first-run-model")
+    who.page.context.close()
 
 
 def test_the_bundled_ollama_becomes_the_first_model(story: Story) -> None:

@@ -34,7 +34,7 @@ _WATCH = """() => {
 }"""
 
 
-def _paths(story: Story, whose: str) -> list[str]:
+def paths(story: Story, whose: str) -> list[str]:
     """Every page for somebody, the table of routes being the list; of those that show one thing, the one there is."""
     story.owner.visit("/models")
     (member,) = story.appliance.rows("SELECT id FROM users WHERE login = ?", MEMBER.login)
@@ -90,7 +90,7 @@ def _is_ours(story: Story, url: str) -> bool:
 
 def test_every_page_is_read_by_axe_in_both_colours_on_desktop_and_phone(story: Story) -> None:
     story.reach("chatted through LiteLLM")
-    mine, theirs = _paths(story, "member"), _paths(story, "owner")
+    mine, theirs = paths(story, "member"), paths(story, "owner")
     assert {"/", "/workspace", "/keys", "/usage"} <= set(mine) and {"/models", "/members", "/box"} <= set(theirs)
     assert _read(story, story.member, mine, "member") == []
     assert _read(story, story.owner, ["/", *theirs], "owner") == []

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from html.parser import HTMLParser
@@ -18,6 +17,7 @@ from clawloops.store import mail_server, volumes
 from clawloops.web import cookies
 from clawloops.web.pages import SECRET_FIELDS
 from clawloops.web.routes import DASHBOARD
+from tests.bad_input import CASES, Bad
 from tests.web import scenes
 from tests.web.box import NAVIGATE, Box, serve
 from tests.web.shop import Shop
@@ -92,88 +92,6 @@ class Read(HTMLParser):
         return any(each.get("name") == name and each.get("value") == value for each in self.fields)
 
 
-@dataclass(frozen=True)
-class Bad:
-    path: str
-    sent: Mapping[str, str]
-    wrong: str = ""  # the field; "": an alarm on the page, as it belongs to none
-    status: int = 400
-    is_known: bool = True  # somebody who is signed in
-    is_choice: bool = False  # what no list offers is sent by a program: it is told, and cannot be chosen again
-
-
-LONG = "x" * 500
-CONNECT = {"kind": "openai", "url": "not an address", "models": "small", "name": "Lab"}
-MAIL = {"host": "no host!", "port": "587", "security": "starttls", "user": "box", "sender": "box@example.com"}
-MCP = {"editing": "new", "name": "no name!", "kind": "stdio", "target": "python3 server.py"}
-PROVIDER = {
-    "issuer": "no address",
-    "client_id": "agents",
-    "label": "Work",
-    "first_login": "members",
-    "groups_claim": "groups",
-}
-THIS = {"model": "my-model:latest", "context-of": "my-model:latest"}
-NAME = {"name": "no name!", "open": "some", "context_window": "32768", "max_tokens": "8192"}
-PRICE = {"price-of": "b1/qwen3:8b", "input": "much", "cached": "1", "output": "2"}
-PLACE = {"place": "no host!", "verdict": "refuse"}
-CASES = [
-    Bad("/sign-in", {"login": "olga", "password": "wrong"}, is_known=False, status=401),
-    Bad(
-        "/join/{invitation}",
-        {"name": "Ken", "login": "No Good", "password": "a long enough one"},
-        "login",
-        is_known=False,
-    ),
-    Bad("/reset/{reset}", {"password": "short"}, "password", is_known=False),
-    Bad("/account/password", {"current": "wrong", "password": "a long enough one"}, "current"),
-    Bad("/account/tokens", {"name": LONG, "days": "90", "scopes": "me:read"}, "name"),
-    Bad("/keys", {"name": LONG, "days": "90"}, "name"),
-    Bad("/workspace/settings", {"policy": "no such one"}, is_choice=True),
-    Bad("/workspace/files/give", {"number": "{snapshot}", "to": "nobody"}, "to"),
-    Bad("/workspace/internet", PLACE, "place"),
-    Bad("/workspace/internet/reach", {"mode": "no such one"}, is_choice=True),
-    Bad("/workspace/connections", MCP, "name"),
-    Bad("/workspace/connections/{connection}", {**MCP, "editing": "{connection}"}, "name"),
-    Bad("/workspace/telegram", {"editing": "telegram", "key": "no token", "people": "123456789"}, "key"),
-    Bad("/first-run/invite", {"note": LONG}, "note"),
-    Bad("/models", CONNECT, "url"),
-    Bad("/models/backends/b1/load", {"load-of": "b1", "slots": "many", "watts": "300", "memory": "24"}, "slots"),
-    Bad("/models/backends/b1/keys", {"shelf": "b1", "note": "Olga's", "key": ""}, "key"),
-    Bad("/models/names", {"for": "name", "name": "no name!", "backend": "b1", "upstream": "qwen3:8b"}, "name"),
-    Bad("/models/names/m-qwen3:8b", NAME, "name"),
-    Bad("/models/names/m-qwen3:8b/price", PRICE, "input"),
-    Bad("/models/library/b1/pull", {"for": "pull", "model": "not a name", "offer": "on"}, "model"),
-    Bad(
-        "/models/library/b1/context",
-        {**THIS, "context": "many"},
-        "context",
-    ),
-    Bad("/members", {"note": LONG, "role": "viewer", "group": "{group}"}, "note"),
-    Bad("/members/list", {"list": "Ken, ken@example.com, , king"}, "list"),
-    Bad("/members/groups", {"group": "", "weight": "2"}, "group"),
-    Bad("/members/groups/{group}", {"group": "Designers", "weight": "0"}, "weight"),
-    Bad("/members/second-factor", {"require": "no such one"}, is_choice=True),
-    Bad("/members/mail", MAIL, "host"),
-    Bad("/members/mail", {**MAIL, "host": "mail.example.com", "security": "none"}, "security"),
-    Bad("/members/mail/test", {"for": "test", "recipient": "nobody"}, "recipient"),
-    Bad("/members/{linus}/role", {"role": "no such one"}, is_choice=True),
-    Bad("/members/sign-in", PROVIDER, "issuer"),
-    Bad("/members/sign-in", {**PROVIDER, "issuer": "https://auth.example.com", "scopes": "openid"}, "first_login"),
-    Bad("/usage/compare", {"model": "no such model"}, "model"),
-    Bad("/budgets", {"whom": "box", "amount": "many", "measure": "cost", "span": "day"}, "amount"),
-    Bad("/budgets/{budget}", {"amount": "many", "editing": "{budget}"}, "amount"),
-    Bad("/audit/verify", {"head": "none"}, "head"),
-    Bad("/box/decoys", {"consequence": "no such one"}, is_choice=True),
-    Bad("/box/internet", PLACE, "place"),
-    Bad("/box/internet/reach", {"mode": "no such one"}, is_choice=True),
-    Bad("/box/workspaces/{workspace}/settings", {"policy": "pause", "size": "large", "pin": "no image!"}, "pin"),
-    Bad("/box/workspaces/{workspace}/internet", PLACE, "place"),
-    Bad("/box/workspaces/{workspace}/internet/reach", {"mode": "no such one"}, is_choice=True),
-    Bad("/box/workspaces/{workspace}/inspections", {"editing": "inspection", "reason": "", "minutes": "60"}, "reason"),
-]
-
-
 @dataclass
 class Scene:
     box: Box
@@ -200,6 +118,10 @@ async def scene(box: Box) -> AsyncIterator[Scene]:
     theirs = await box.runtimes.of_owner(linus.id)
     assert theirs is not None
     ids = {
+        "backend": "b1",
+        "name": "m-qwen3:8b",
+        "upstream": "qwen3:8b",
+        "weights": "my-model:latest",
         "linus": linus.id,
         "workspace": theirs.id,
         "snapshot": str(number),
@@ -225,10 +147,7 @@ async def _send(scene: Scene, case: Bad, sent: Mapping[str, str]) -> aiohttp.Cli
 
 
 def test_every_form_is_here_or_elsewhere() -> None:
-    def covers(case: Bad, route: str) -> bool:
-        return re.fullmatch(re.sub(r"{\w+}", "[^/]+", route), case.path) is not None
-
-    here = {route for route in FORMS if any(covers(case, route) for case in CASES)}
+    here = {route for route in FORMS if any(case.covers(route) for case in CASES)}
     assert here.isdisjoint(ELSEWHERE) and here | set(ELSEWHERE) | BUTTONS == FORMS
 
 
