@@ -25,7 +25,7 @@ class Reports:
         _may(user_id, by)
         await self._sums.catch_up()
         by_day, parts = await usage_days.added_up(self._db, month.days, user_id)
-        words = await usage_days.first_words(self._db, month)
+        words = await self._sums.first_words(month)
         return Report(
             month=month,
             total=Total.of(by_day.values()),

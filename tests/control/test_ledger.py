@@ -12,6 +12,7 @@ from clawloops.clock import now_ms
 from clawloops.control.ledger import Ledger
 from clawloops.gateway.journal import Journal, Record
 from clawloops.model.budget import Span
+from clawloops.model.report import Month
 from clawloops.model.usage import Call, Opened, Progress, Tokens, Total
 from tests.control.conftest import House
 
@@ -108,3 +109,22 @@ def test_a_month_ends_where_the_next_one_begins() -> None:
     assert following - first == 31 * 86_400_000
     assert Span.MONTH.around(following)[0] == following
     assert Span.MONTH.around(following - 1) == (first, following)
+
+
+async def test_first_words_are_counted_anew_after_ten_seconds(
+    house: House, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    user, _ = await house.join("ada")
+    journal, month = Journal(tmp_path / "usage.log"), Month.around(now_ms())
+    sums = Ledger(house.db, journal)
+    now = 1_000
+    monkeypatch.setattr("clawloops.control.ledger.steady_ms", lambda: now)
+    journal.append(_call(1, user.id))
+    (counted,) = (await sums.first_words(month)).values()
+    journal.append(_call(2, user.id))
+    now += 9_999
+    assert (await sums.first_words(month))["tiny"] == counted and sum(counted.values()) == 1
+    now += 1
+    assert sum((await sums.first_words(month))["tiny"].values()) == 2
+    assert await sums.first_words(month.earlier) == {}
+    journal.close()
