@@ -56,13 +56,24 @@ def test_the_setup_link_makes_the_owner(story: Story) -> None:
 
 
 @OVER_HTTPS
-def test_a_first_model_at_no_address_is_told_beside_its_field(story: Story) -> None:
+def test_a_first_model_that_cannot_be_had_is_told_beside_its_field(story: Story) -> None:
     story.reach("owned")
     who = Dashboard(person(story.browser).new_page(), story.appliance.origin)
     who.sign_in(OWNER)
     who.visit("/first-run/model")
     forms.refuse(who.page, Bad("/first-run/model", CONNECT, "url"))
     story.picture(who.page, "refused-first-run-model")
+    if story.has_ollama:
+        who.connect("Ollama on this box")
+        expect(who.page.get_by_role("link", name="Library")).to_be_visible()
+        who.visit("/first-run/model")
+        forms.refuse(who.page, Bad("/first-run/model/pull", {"model": "not a name"}, "model"))
+        story.picture(who.page, "refused-first-run-model-pull")
+        who.visit("/models")
+        remove = forms.found(who.page, "/models/backends/{id}/remove", {})
+        assert remove is not None
+        forms.fill(remove, {})
+        assert forms.send(remove) == 200
     who.page.context.close()
 
 
