@@ -14,7 +14,7 @@ from playwright.sync_api import Page, expect
 from clawloops.bench.peers import free_port
 from clawloops.clock import now_ms
 from clawloops.control import totp
-from tests.bad_input import CASES, MCP, Bad
+from tests.bad_input import CASES, LONG, MCP, Bad
 from tests.e2e import forms
 from tests.e2e.browser import person
 from tests.e2e.dashboard import Account, Dashboard
@@ -27,6 +27,10 @@ pytestmark = [
     pytest.mark.limit(500),
     pytest.mark.parametrize("story", ["https"], indirect=True),
 ]
+DEVICE = {
+    "protocol": "ctap2", "transport": "internal", "hasResidentKey": True, "hasUserVerification": True,
+    "isUserVerified": True,
+}  # fmt: skip
 MADE = {
     "/members/groups/new": ("/members/groups", {"group": "Designers", "weight": "2"}),
     "/budgets": ("/budgets", {"amount": "1,000,000,000"}),
@@ -93,6 +97,19 @@ def test_a_wrong_code_is_told_beside_its_field(story: Story) -> None:
     expect(who.page.get_by_role("heading", name="One more step")).to_be_visible()
     forms.refuse(who.page, Bad("/sign-in/second", {"code": "none"}, "code"))
     story.picture(who.page, "refused-sign-in-second")
+    who.page.context.close()
+
+
+def test_a_name_that_no_passkey_can_have_is_told_beside_its_field(story: Story) -> None:
+    story.reach("owned")
+    who = Dashboard(person(story.browser).new_page(), story.appliance.origin)
+    who.sign_in(OWNER)
+    devtools = who.page.context.new_cdp_session(who.page)
+    devtools.send("WebAuthn.enable")
+    devtools.send("WebAuthn.addVirtualAuthenticator", {"options": DEVICE})
+    who.prove()
+    forms.refuse(who.page, Bad("/account/passkeys", {"name": LONG}, "name"))
+    story.picture(who.page, "refused-account-passkeys")
     who.page.context.close()
 
 
