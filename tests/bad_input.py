@@ -19,8 +19,13 @@ class Bad:
     is_choice: bool = False  # what no list offers is sent by a program: it is told, and cannot be chosen again
 
     def covers(self, route: str) -> bool:
-        """Whether it is sent there: `{word}` in a route stands for any one step of the way."""
-        return re.fullmatch(re.sub(r"{\w+}", "[^/]+", route), self.path) is not None
+        """Whether it is sent there."""
+        return re.fullmatch(pattern(route), self.path) is not None
+
+
+def pattern(path: str) -> str:
+    """What matches a path in which `{word}` stands for any one step of the way."""
+    return re.sub(r"{\w+}", "[^/]+", path)
 
 
 LONG = "x" * 500

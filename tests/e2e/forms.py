@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from playwright.sync_api import FilePayload, Locator, Page, expect
 
 from clawloops.web.pages import SECRET_FIELDS
-from tests.bad_input import Bad
+from tests.bad_input import Bad, pattern
 
 NEARBY_PX = 32  # from a field down to what is said of it
 _FORMS = """() => [...document.forms].map(form => [form.method, new URL(form.action).pathname,
@@ -30,7 +30,7 @@ _PLACES = """field => {
 
 def found(page: Page, path: str, sent: Mapping[str, str]) -> Locator | None:
     """The form of a page that sends these fields there; `{word}` in either stands for whatever there is."""
-    wanted = re.sub(r"{\w+}", "[^/]+", path)
+    wanted = pattern(path)
 
     def has(fields: list[list[str]], name: str, value: str) -> bool:
         """What is hidden in a form is its own choice."""
@@ -42,7 +42,7 @@ def found(page: Page, path: str, sent: Mapping[str, str]) -> Locator | None:
     return None
 
 
-def fill(form: Locator, sent: Mapping[str, str]) -> None:
+def _fill(form: Locator, sent: Mapping[str, str]) -> None:
     """Without the browser's own checks: an old one has none, and a program sends what it likes."""
     _open(form)
     form.evaluate(_UNCHECKED)
@@ -73,19 +73,19 @@ def _open(thing: Locator) -> None:
         shut.first.locator("> summary").click()
 
 
-def send(form: Locator) -> int:
-    """Press its button. Returns the HTTP status of the page that came."""
-    with form.page.expect_navigation() as going:
+def send(page: Page, path: str, sent: Mapping[str, str]) -> int:
+    """Fill in the form of the page and press its button. Returns the HTTP status of the page that came."""
+    form = found(page, path, sent)
+    assert form is not None, f"no form of {page.url} sends {sent} to {path}"
+    _fill(form, sent)
+    with page.expect_navigation() as going:
         form.locator("button:not([type=button]), button[data-passkey]").first.click()
     return going.value.status if going.value else 0
 
 
 def refuse(page: Page, case: Bad) -> None:
     """Send bad input from a page that has the form. AssertionError where the answer does not help whoever sent it."""
-    form = found(page, case.path, case.sent)
-    assert form is not None, f"no form of {page.url} sends {case.sent} to {case.path}"
-    fill(form, case.sent)
-    assert send(form) == case.status, case.path
+    assert send(page, case.path, case.sent) == case.status, case.path
     if case.wrong:
         marked = page.locator(f"[name='{case.wrong}'][aria-invalid=true]")
         expect(marked).to_be_focused()

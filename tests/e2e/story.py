@@ -111,10 +111,14 @@ class Story:
     def member(self) -> Dashboard:
         return self._somebody()
 
+    def stranger(self) -> Dashboard:
+        """Somebody in a window of their own; whoever asks for it closes it."""
+        return Dashboard(person(self.browser).new_page(), self.appliance.origin)
+
     @cached_property
     def second(self) -> Dashboard:
         """The member's dashboard in another browser, signed in, so that the chat stays open in the first."""
-        made = Dashboard(person(self.browser).new_page(), self.appliance.origin)
+        made = self.stranger()
         made.sign_in(MEMBER)
         return made
 
@@ -130,6 +134,12 @@ class Story:
     @property
     def has_ollama(self) -> bool:
         return bool(self.appliance.service("ollama"))
+
+    @property
+    def member_id(self) -> str:
+        (row,) = self.appliance.rows("SELECT id FROM users WHERE login = ?", MEMBER.login)
+        found: str = row["id"]
+        return found
 
     @property
     def runtime_id(self) -> str:

@@ -13,8 +13,8 @@ import pytest
 from playwright.sync_api import expect
 
 from tests.e2e.appliance import docker
-from tests.e2e.browser import CHROMIUM, person
-from tests.e2e.dashboard import Account, Dashboard
+from tests.e2e.browser import CHROMIUM
+from tests.e2e.dashboard import Account
 from tests.e2e.story import BOOT_LIMIT_S, CLOUD_MODEL, Story
 
 pytestmark = [
@@ -55,7 +55,7 @@ def test_a_refused_key_is_named_and_never_shown_again(story: Story) -> None:
 
 def test_used_links_say_that_they_are_used(story: Story) -> None:
     story.reach("joined")
-    stranger = Dashboard(person(story.browser).new_page(), story.appliance.origin)
+    stranger = story.stranger()
     for link in (story.appliance.setup_link, str(story.told["invited"])):
         assert stranger.visit(link) == 410
         expect(
@@ -70,7 +70,7 @@ def test_an_expired_invitation_says_so(story: Story) -> None:
     story.appliance.rows(
         "UPDATE invitations SET created_at = 1, expires_at = 2 WHERE note = ?", "somebody who comes too late"
     )
-    stranger = Dashboard(person(story.browser).new_page(), story.appliance.origin)
+    stranger = story.stranger()
     assert stranger.visit(link) == 410
     expect(stranger.page.get_by_text(re.compile("has expired"))).to_be_visible()
     story.picture(stranger.page, "expired-invitation")
@@ -100,7 +100,7 @@ def test_a_control_plane_that_restarts_while_a_workspace_boots_still_finishes_it
     story.reach("owned")
     guest = Account("Gus Guest", "gus", "a third long password")
     link = story.owner.invite("Gus")
-    window = Dashboard(person(story.browser).new_page(), story.appliance.origin)
+    window = story.stranger()
     window.join(link, guest)
     window.open_workspace()
     window.page.locator("#stages").wait_for()

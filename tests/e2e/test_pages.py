@@ -37,9 +37,8 @@ _WATCH = """() => {
 def paths(story: Story, whose: str) -> list[str]:
     """Every page for somebody, the table of routes being the list; of those that show one thing, the one there is."""
     story.owner.visit("/models")
-    (member,) = story.appliance.rows("SELECT id FROM users WHERE login = ?", MEMBER.login)
     things = {
-        "/members/{id}": f"/members/{member['id']}",
+        "/members/{id}": f"/members/{story.member_id}",
         "/members/groups/{id}": "/members/groups/new",
         "/first-run/{step}": "/first-run/model",
         "/models/names/{id}": story.owner.page.locator("ul.names a").first.get_attribute("href"),

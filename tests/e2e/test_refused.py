@@ -16,7 +16,6 @@ from clawloops.clock import now_ms
 from clawloops.control import totp
 from tests.bad_input import CASES, LONG, MCP, Bad
 from tests.e2e import forms
-from tests.e2e.browser import person
 from tests.e2e.dashboard import Account, Dashboard
 from tests.e2e.story import MEMBER, OWNER, Story
 from tests.e2e.test_pages import paths
@@ -46,7 +45,7 @@ WITH_A_FILE = [
 
 def test_what_is_wrong_is_seen_beside_its_field_and_what_was_typed_stays(story: Story) -> None:
     story.reach("chatted through LiteLLM")
-    owner, member, stranger = (Dashboard(person(story.browser).new_page(), story.appliance.origin) for _ in range(3))
+    owner, member, stranger = (story.stranger() for _ in range(3))
     owner.sign_in(OWNER)
     member.sign_in(MEMBER)
     links = [owner.invite("Ken"), _reset_link(story, owner)]
@@ -82,7 +81,7 @@ def test_what_is_wrong_is_seen_beside_its_field_and_what_was_typed_stays(story: 
 def test_a_wrong_code_is_told_beside_its_field(story: Story) -> None:
     story.reach("owned")
     kim = Account("Kim Guest", "kim", "a second step of mine")
-    who = Dashboard(person(story.browser).new_page(), story.appliance.origin)
+    who = story.stranger()
     who.join(story.owner.invite("Kim"), kim)
     who.visit("/account")
     _sent(who.page, "/account/app", {})
@@ -91,9 +90,7 @@ def test_a_wrong_code_is_told_beside_its_field(story: Story) -> None:
     story.picture(who.page, "refused-account-app-confirm")
     _sent(who.page, "/account/app/confirm", {"code": totp.code_of(secret, now_ms() // totp.STEP_MS)})
     who.sign_out()
-    who.page.get_by_label("Login").fill(kim.login)
-    who.page.get_by_label("Password").fill(kim.password)
-    who.page.get_by_role("button", name="Sign in", exact=True).click()
+    who.give_password(kim)
     expect(who.page.get_by_role("heading", name="One more step")).to_be_visible()
     forms.refuse(who.page, Bad("/sign-in/second", {"code": "none"}, "code"))
     story.picture(who.page, "refused-sign-in-second")
@@ -102,7 +99,7 @@ def test_a_wrong_code_is_told_beside_its_field(story: Story) -> None:
 
 def test_a_name_that_no_passkey_can_have_is_told_beside_its_field(story: Story) -> None:
     story.reach("owned")
-    who = Dashboard(person(story.browser).new_page(), story.appliance.origin)
+    who = story.stranger()
     who.sign_in(OWNER)
     devtools = who.page.context.new_cdp_session(who.page)
     devtools.send("WebAuthn.enable")
@@ -133,14 +130,10 @@ def _things(owner: Dashboard) -> list[str]:
 
 
 def _sent(page: Page, action: str, sent: dict[str, str]) -> None:
-    form = forms.found(page, action, sent)
-    assert form is not None, f"no form on {page.url} sends {sent} to {action}"
-    forms.fill(form, sent)
-    assert forms.send(form) == 200, page.locator("main").inner_text()
+    assert forms.send(page, action, sent) == 200, page.locator("main").inner_text()
 
 
 def _reset_link(story: Story, owner: Dashboard) -> str:
-    (max_,) = story.appliance.rows("SELECT id FROM users WHERE login = ?", MEMBER.login)
-    owner.visit(f"/members/{max_['id']}")
+    owner.visit(f"/members/{story.member_id}")
     _sent(owner.page, "/members/{id}/reset", {})
     return owner.page.locator(".copy input").first.input_value()

@@ -11,9 +11,7 @@ import pytest
 from playwright.sync_api import expect
 
 from tests.e2e.appliance import docker
-from tests.e2e.browser import person
 from tests.e2e.chat import Chat
-from tests.e2e.dashboard import Dashboard
 from tests.e2e.story import BOOT_LIMIT_S, CHAT_LIMIT_S, MEMBER, Story
 
 pytestmark = [
@@ -108,7 +106,7 @@ def test_paused_for_long_it_is_stopped_and_a_visit_boots_it_with_progress(sleepy
     expect(story.member.page.locator("#workspace-state")).to_contain_text("Asleep")
     story.picture(story.member.page, "workspace-stopped-by-sleep")
     story.appliance.change(SLEEPY)
-    visitor = Dashboard(person(story.browser).new_page(), story.appliance.origin)
+    visitor = story.stranger()
     visitor.sign_in(MEMBER)
     begun = time.monotonic()
     visitor.page.goto(story.workspace)
